@@ -1,0 +1,26 @@
+"""dcase_asd: anomaly scores from machine recordings and product pictures.
+
+Public names are lazy: ``import dcase_asd`` loads neither torch nor scikit-learn nor pandas.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_PUBLIC = {
+    "DcaseAsdError": "dcase_asd.errors",
+}
+
+__all__ = ["DcaseAsdError", "__version__"]
+
+if TYPE_CHECKING:
+    from dcase_asd.errors import DcaseAsdError
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PUBLIC:
+        return getattr(importlib.import_module(_PUBLIC[name]), name)
+    raise AttributeError(f"module 'dcase_asd' has no attribute {name!r}")

@@ -1,0 +1,1 @@
+"""Stage 0: fetch public corpora, resumable and verified."""

@@ -1,0 +1,1 @@
+"""Stage 8: official metrics, intervals, report; the only layer that reads labels."""

@@ -1,0 +1,131 @@
+"""Recordings: headers and samples through soundfile (wav, flac, ogg, mp3).
+
+Conventions: ``waveform [sample]`` float32 in [-1, 1]; ``[channel, sample]`` where several channels are kept.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dcase_asd.errors import AudioError
+from dcase_asd.io.atomic import atomic_path
+
+__all__ = ["AudioHeader", "read_audio", "read_header", "select_channel", "write_audio"]
+
+
+@dataclass(frozen=True)
+class AudioHeader:
+    """What a recording's header says.
+
+    Attributes
+    ----------
+    n_samples : int
+        Samples per channel.
+    sample_rate_hz : int
+        Sampling rate in Hz.
+    n_channels : int
+        Number of channels.
+    """
+
+    n_samples: int
+    sample_rate_hz: int
+    n_channels: int
+
+
+def read_header(path: str | os.PathLike[str]) -> AudioHeader:
+    """Read length, rate and channel count without decoding the samples.
+
+    Raises
+    ------
+    AudioError
+        If the file is missing or is not a recording that libsndfile can open.
+    """
+    import soundfile
+
+    try:
+        info = soundfile.info(str(path))
+    except (soundfile.SoundFileError, OSError, RuntimeError) as error:
+        raise AudioError(f"{path}: not a readable recording ({error}); expected wav, flac, ogg or mp3") from error
+    return AudioHeader(n_samples=info.frames, sample_rate_hz=info.samplerate, n_channels=info.channels)
+
+
+def read_audio(path: str | os.PathLike[str], *, start: int = 0, stop: int | None = None) -> tuple[NDArray[np.float32], int]:
+    """Read samples of all channels.
+
+    Parameters
+    ----------
+    path : path-like
+        The recording.
+    start, stop : int
+        First sample and one past the last; the whole recording by default.
+
+    Returns
+    -------
+    waveform : ndarray [channel, sample], float32
+        Samples in [-1, 1].
+    sample_rate_hz : int
+
+    Raises
+    ------
+    AudioError
+        If the file cannot be decoded, holds fewer samples than its header says, or has NaN or infinite samples.
+    """
+    import soundfile
+
+    try:
+        with soundfile.SoundFile(str(path)) as stream:
+            expected = (stream.frames if stop is None else min(stop, stream.frames)) - start
+            stream.seek(start)
+            samples = stream.read(max(expected, 0), dtype="float32", always_2d=True)
+            rate = int(stream.samplerate)
+    except (soundfile.SoundFileError, OSError, RuntimeError) as error:
+        raise AudioError(f"{path}: not a readable recording ({error}); expected wav, flac, ogg or mp3") from error
+    if len(samples) < expected:
+        raise AudioError(f"{path}: header promises {expected} samples, only {len(samples)} could be read: truncated file")
+    if not np.isfinite(samples).all():
+        bad = int(np.flatnonzero(~np.isfinite(samples).all(axis=1))[0]) + start
+        raise AudioError(f"{path}: sample {bad} is NaN or infinite; repair or remove the recording")
+    return np.ascontiguousarray(samples.T), rate
+
+
+def select_channel(waveform: NDArray[np.float32], channel: str) -> NDArray[np.float32]:
+    """Reduce ``[channel, sample]`` to ``[sample]``.
+
+    Parameters
+    ----------
+    waveform : ndarray [channel, sample]
+    channel : str
+        ``"mean"`` averages; a number selects that channel, counted from 0.
+
+    Raises
+    ------
+    AudioError
+        If the asked-for channel does not exist.
+    """
+    if channel == "mean":
+        return np.asarray(waveform[0] if len(waveform) == 1 else waveform.mean(axis=0), dtype=np.float32)
+    if not channel.isdigit() or int(channel) >= len(waveform):
+        raise AudioError(
+            f"channel {channel!r} asked for, the recording has {len(waveform)}; use 'mean' or 0..{len(waveform) - 1}"
+        )
+    return np.asarray(waveform[int(channel)])
+
+
+def write_audio(path: str | os.PathLike[str], waveform: NDArray[np.floating], *, sample_rate_hz: int) -> None:
+    """Write PCM-16 (wav or flac by the name's ending), atomically; ``waveform`` is ``[sample]`` or ``[channel, sample]``."""
+    import soundfile
+
+    samples = np.asarray(waveform)
+    with atomic_path(path) as temporary:
+        soundfile.write(
+            str(temporary),
+            samples.T if samples.ndim == 2 else samples,
+            sample_rate_hz,
+            subtype="PCM_16",
+            format=Path(path).suffix.lstrip(".").upper(),
+        )

@@ -1,0 +1,1 @@
+"""Stages, fingerprints, runner, executors."""

@@ -1,0 +1,1 @@
+"""Stage 6: pooling of segment scores to clips, normalisation, thresholds."""

@@ -1,0 +1,1 @@
+"""Bundles and scoring of own recordings."""

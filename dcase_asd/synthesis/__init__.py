@@ -1,0 +1,1 @@
+"""Stage 0: a physically motivated simulator of machine recordings."""
