@@ -1,0 +1,72 @@
+"""What ``dcase-asd run`` does, apart from reading its options."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from dcase_asd.errors import UsageError
+from dcase_asd.io.atomic import remove_tree
+from dcase_asd.pipeline.jobs import executors
+from dcase_asd.pipeline.recipe import RunOptions, make_runner, record_experiment
+from dcase_asd.pipeline.runner import Plan, Runner
+from dcase_asd.pipeline.screen import Screen
+from dcase_asd.pipeline.stage import Resources
+
+__all__ = ["run_recipe"]
+
+
+def run_recipe(
+    options: RunOptions,
+    *,
+    plan: Plan,
+    nj: int,
+    device: str,
+    executor: str,
+    address: str,
+    list_only: bool,
+    resume: bool,
+    verbose: int,
+    argv: Sequence[str],
+) -> None:
+    """Check the configuration, run the plan, and print where the results are."""
+    if executor not in executors():
+        from dcase_asd.errors import UnknownNameError
+
+        raise UnknownNameError("executor", executor, executors())
+    if nj < 1:
+        raise UsageError(f"--nj {nj}: at least 1 is needed")
+    resources = Resources(nj=nj, device=device, executor=executor, address=address)
+    runner = make_runner(options, resources=resources, screen=Screen(verbose=verbose), argv=argv)
+    if list_only:
+        _print_stages(runner)
+        return
+    if not plan.dry_run:
+        record_experiment(runner, argv)
+    if not resume:
+        for path in runner.layout.experiment.glob("*.partial"):
+            remove_tree(path)
+    runner.run(plan)
+    if not plan.dry_run:
+        _print_results(runner)
+
+
+def _print_stages(runner: Runner) -> None:
+    for stage, state in runner.table():
+        why = f" ({'; '.join(list(state.reasons)[:3])})" if state.reasons else ""
+        print(f"{stage.number} {stage.name:<11} {stage.reads} -> {stage.writes}: {state.state}{why}")
+
+
+def _print_results(runner: Runner) -> None:
+    folder = runner.layout.experiment
+    table = folder / "8_evaluate" / "table.txt"
+    if table.is_file():
+        runner.screen.line("")
+        runner.screen.line(table.read_text(encoding="utf-8").rstrip())
+    for name in ("8_evaluate/report.html", "8_evaluate/RESULTS.md"):
+        if (folder / name).is_file():
+            runner.screen.line(f"{name.rsplit('/', 1)[1]}: {runner.layout.shown(folder / name)}")
+    made = folder / "9_submit" / "submission.json"
+    if made.is_file():
+        for path in json.loads(made.read_text(encoding="utf-8"))["archives"]:
+            runner.screen.line(f"submission: {runner.layout.shown(folder / '9_submit' / path)}")

@@ -1,0 +1,163 @@
+"""Units of work as jobs: where they write, how they are logged, and which are done already.
+
+Inside ``<out>.partial``: ``<unit>/`` holds what a unit wrote, ``.units/<unit>.json`` says that it is whole (written after it),
+``.work/<unit>/`` keeps checkpoints that survive an interruption. The last two are removed before the stage is committed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from dcase_asd.errors import DcaseAsdError, StageError, UnknownNameError
+from dcase_asd.io.atomic import remove_tree, write_json
+from dcase_asd.pipeline.stage import Context, Resources, Stage, Unit
+
+__all__ = ["discard_foreign", "execute", "executors", "is_done", "job", "mark_done", "remove_marks", "reuse", "run_unit"]
+
+_MARKS, _WORK = ".units", ".work"
+
+
+def _mark(partial: Path, unit: str) -> Path:
+    return partial / _MARKS / f"{unit.replace('/', '~') or '~'}.json"
+
+
+def is_done(partial: Path, unit: str, parts: Mapping[str, Any]) -> bool:
+    """Return whether a unit with exactly this fingerprint is whole in the partial folder."""
+    try:
+        return bool(json.loads(_mark(partial, unit).read_text(encoding="utf-8")) == parts)
+    except (OSError, ValueError):
+        return False
+
+
+def mark_done(partial: Path, unit: str, parts: Mapping[str, Any]) -> None:
+    """Record that a unit is whole."""
+    write_json(_mark(partial, unit), parts)
+
+
+def discard_foreign(partial: Path, wanted: Mapping[str, Mapping[str, Any]]) -> None:
+    """Remove what an interrupted run with other settings left in the partial folder."""
+    keep = {name for name in wanted if is_done(partial, name, wanted[name])}
+    for name in wanted:
+        if name not in keep:
+            _mark(partial, name).unlink(missing_ok=True)
+    known = {_mark(partial, name).name for name in wanted}
+    marks = partial / _MARKS
+    for path in marks.glob("*.json") if marks.is_dir() else []:
+        if path.name not in known:
+            _clear(partial, path.stem.strip("~").replace("~", "/"))
+            path.unlink()
+
+
+def reuse(out: Path, partial: Path, unit: str) -> bool:
+    """Take over an unchanged unit of the last committed output by hard links (nothing is ever written in place)."""
+    source, target = out / unit, partial / unit
+    if not unit or not source.is_dir():
+        return False
+    remove_tree(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(source, target, copy_function=_link)
+    return True
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another file system, or one without hard links
+        shutil.copy2(source, target)
+
+
+def remove_marks(partial: Path, *, keep_units: set[str]) -> None:
+    """Remove marks, work folders and folders that belong to no unit any more."""
+    remove_tree(partial / _MARKS)
+    remove_tree(partial / _WORK)
+    del keep_units  # folders of units that are gone were removed with their marks
+
+
+def job(
+    stage: Stage, context: Context, unit: Unit, partial: Path, *, parts: Mapping[str, Any], log_path: Path
+) -> tuple[Callable[..., str], tuple[Any, ...]]:
+    """Return a picklable call that does one unit."""
+    plain = replace(context, log=_drop)
+    return run_unit, (stage, plain, unit, partial, dict(parts), log_path)
+
+
+def execute(work: Sequence[Any], *, resources: Resources, done: Callable[[str], None]) -> None:
+    """Hand jobs to the executor named in ``resources``."""
+    names = executors()
+    if resources.executor not in names:
+        raise UnknownNameError("executor", resources.executor, names)
+    import_module(f"dcase_asd.pipeline.executors.{resources.executor}").run(work, resources=resources, done=done)
+
+
+def executors() -> list[str]:
+    """List the executors: the modules of ``pipeline/executors``."""
+    return sorted(p.stem for p in (Path(__file__).parent / "executors").glob("*.py") if not p.stem.startswith("_"))
+
+
+def run_unit(stage: Stage, context: Context, unit: Unit, partial: Path, parts: dict[str, Any], log_path: Path) -> str:
+    """Do one unit in this process: clear its folder, run it under its log, mark it done; return its name."""
+    _clear(partial, unit.name)
+    out, work = partial / unit.name, partial / _WORK / (unit.name.replace("/", "~") or "~")
+    out.mkdir(parents=True, exist_ok=True)
+    work.mkdir(parents=True, exist_ok=True)
+    limit_threads(context.resources.threads)
+    log_path.parent.mkdir(parents=True, exist_ok=True)
+    started = time.monotonic()
+    with log_path.open("w", encoding="utf-8", buffering=1) as stream:
+        stream.write(f"# {context.command}\n# stage {stage.number} {stage.name}, unit {unit.name or 'all'}, ")
+        stream.write(
+            f"{platform.node()}, process {os.getpid()}, started {datetime.now().astimezone().isoformat('T', 'seconds')}\n"
+        )
+        try:
+            stage.run(replace(context, log=lambda text: print(text, file=stream)), unit, out, work)
+        except BaseException as error:
+            traceback.print_exc(file=stream)
+            stream.write(f"# Ended (code 1), elapsed {time.monotonic() - started:.1f} s\n")
+            if isinstance(error, (DcaseAsdError, OSError)) or not isinstance(error, Exception):
+                raise
+            message = f"stage {stage.number} {stage.name}, unit {unit.name}: {type(error).__name__}: {error} (log: {log_path})"
+            raise StageError(message) from error
+        stream.write(f"# Ended (code 0), elapsed {time.monotonic() - started:.1f} s\n")
+    mark_done(partial, unit.name, parts)
+    return unit.name
+
+
+def limit_threads(n_threads: int) -> None:
+    """Give numerical libraries a fixed number of threads in this process, loaded or yet to be loaded."""
+    import threadpoolctl
+
+    for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS"):
+        os.environ[variable] = str(n_threads)
+    threadpoolctl.threadpool_limits(limits=n_threads)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(n_threads)
+
+
+def _clear(partial: Path, unit: str) -> None:
+    if unit:
+        remove_tree(partial / unit)
+        return
+    for path in partial.iterdir():
+        if path.name in (_MARKS, _WORK):
+            continue
+        if path.is_dir() and not path.is_symlink():
+            remove_tree(path)
+        else:
+            path.unlink()
+
+
+def _drop(text: str) -> None:
+    """Stand in for a log until the worker opens the unit's own."""
+    del text

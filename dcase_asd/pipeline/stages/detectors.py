@@ -1,0 +1,161 @@
+"""Stage 5: inlier models, one per detector, seed, machine and section."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dcase_asd import registry
+from dcase_asd.detectors.base import Batch, Batches, save_detector
+from dcase_asd.errors import DataError, StageError
+from dcase_asd.features.segments import Embeddings
+from dcase_asd.io.atomic import write_json
+from dcase_asd.manifests.schema import Manifest
+from dcase_asd.manifests.splits import validation_clips
+from dcase_asd.pipeline.settings import plugin_config
+from dcase_asd.pipeline.stage import Context, Stage, Unit
+from dcase_asd.pipeline.stages.extractor import extractor_seeds
+from dcase_asd.pipeline.stages.manifests import target_machines
+
+__all__ = ["CALIBRATION", "DetectorsStage", "detector_input", "detector_units", "embedding_folder"]
+
+#: Which clips calibrate which saved model: ``{"": [clip ids]}`` or one entry per cross-fitting fold.
+CALIBRATION = "calibration.json"
+_BATCH = 64
+
+
+class DetectorsStage(Stage):
+    """Fits every configured detector on the embeddings of normal training clips."""
+
+    number = 5
+    name = "detectors"
+    reads = "embeddings of training clips"
+    writes = "inlier models"
+    version = 1
+    upstream = ("manifests", "embeddings")
+
+    def units(self, context: Context) -> list[Unit]:
+        """One unit per detector, seed and machine."""
+        units = []
+        for key, seed, machine in detector_units(context):
+            item = context.config["detectors"][key]
+            entry = {k: v for k, v in item["entry"].items() if k != "aggregation"}
+            source = embedding_folder(context.config, entry["extractor"], seed, machine)
+            units.append(
+                Unit(
+                    f"{key}/{seed}/{machine}",
+                    config={"entry": entry, "detector": item["detector"], "split": context.config["split"], "seed": seed}
+                    | {"embeddings": source},
+                    inputs={"embeddings": [f"{source}/train"], "manifests": ["manifest.csv"]},
+                )
+            )
+        return units
+
+    def run(self, context: Context, unit: Unit, out: Path, work: Path) -> None:
+        """Fit one detector for every section of one machine."""
+        del work
+        seed, machine = unit.config["seed"], unit.name.rsplit("/", 1)[1]
+        embeddings = Embeddings.read(context.folders["embeddings"] / unit.config["embeddings"] / "train")
+        manifest = Manifest.read(context.folders["manifests"] / "manifest.csv")
+        held_out = validation_clips(manifest, machine=machine, seed=seed, **unit.config["split"])
+        for section in sorted(set(embeddings.meta.section)):
+            rows = np.flatnonzero(embeddings.meta.section == section)
+            for model, (fit, calibrate) in _plans(embeddings, rows, held_out, unit.config["entry"], seed).items():
+                self._fit(unit.config, embeddings, fit, out / section / model)
+                clips = sorted(set(embeddings.meta.clip_id[calibrate]))
+                write_json(out / section / model / CALIBRATION, {"clips": clips})
+                context.log(f"section {section} {model}: fitted on {len(fit)} segments, {len(clips)} clips calibrate")
+
+    def check(self, context: Context, out: Path) -> None:
+        """Every unit holds at least one saved model."""
+        for key, seed, machine in detector_units(context):
+            if not any((out / key / str(seed) / machine).glob("*/*/config.json")):
+                raise StageError(f"{out}/{key}/{seed}/{machine}: no model was saved")
+
+    @staticmethod
+    def _fit(config: Mapping[str, Any], embeddings: Embeddings, rows: NDArray[np.int64], folder: Path) -> None:
+        plugin, plugin_values = plugin_config("detectors", config["detector"])
+        detector = plugin.implementation(plugin_values)
+        x = detector_input(embeddings, config)
+        detector.fit(batches(x, embeddings, rows), seed=config["seed"])
+        save_detector(folder, plugin.name, detector)
+
+
+def _plans(
+    embeddings: Embeddings, rows: NDArray[np.int64], held_out: frozenset[str], entry: Mapping[str, Any], seed: int
+) -> dict[str, tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Return which segments fit and which calibrate each model of a section: ``main`` and, if cross-fitted, its folds."""
+    clips = embeddings.meta.clip_id
+    out_of_sample = np.array([clips[r] in held_out for r in rows], dtype=bool)
+    if entry["fit_split"] == "train":
+        return {"main": (rows[~out_of_sample], rows[out_of_sample])}
+    if entry["fit_split"] == "valid":
+        rows = rows[out_of_sample]
+    plans = {"main": (rows, rows[:0])}
+    names = sorted(set(clips[rows]))
+    n_folds = min(entry["folds"], len(names))
+    if n_folds < 2:
+        raise DataError(
+            f"{len(names)} clips, at least 2 are needed to calibrate by cross-fitting; add recordings or use fit_split: train"
+        )
+    order = np.random.default_rng([seed, len(names)]).permutation(len(names))
+    fold_of = {names[clip]: position % n_folds for position, clip in enumerate(order)}
+    folds = np.array([fold_of[clips[r]] for r in rows])
+    for fold in range(n_folds):
+        plans[f"fold{fold}"] = (rows[folds != fold], rows[folds == fold])
+    return plans
+
+
+def detector_units(context: Context) -> list[tuple[str, int, str]]:
+    """List (detector, seed, machine) for every machine with test clips."""
+    tested = target_machines(context)
+    return [(key, seed, m) for key in context.config["detectors"] for seed in context.config["seeds"] for m in tested]
+
+
+def embedding_folder(config: Mapping[str, Any], extractor: str, seed: int, machine: str) -> str:
+    """Return the sub-folder of stage 4 that holds an extractor's embeddings for a run seed."""
+    seeds = extractor_seeds(config, extractor)
+    return f"{extractor}/{seed if seed in seeds else seeds[0]}/{machine}"
+
+
+def detector_input(embeddings: Embeddings, config: Mapping[str, Any]) -> NDArray[Any]:
+    """Return the vectors or maps a detector entry reads.
+
+    Raises
+    ------
+    DataError
+        If it needs maps and the extractor returned none.
+    """
+    accepts = registry.load("detectors", config["detector"]["name"]).info.input
+    wanted = config["entry"]["input"]
+    if wanted == "auto":
+        wanted = "vector" if accepts.startswith("vector") else "map"
+    if wanted not in accepts:
+        raise DataError(f"detector {config['detector']['name']} reads {accepts}, not {wanted}; change the entry's `input`")
+    if wanted == "vector":
+        return embeddings.vector
+    if embeddings.map is None:
+        raise DataError(
+            f"detector {config['detector']['name']} reads maps, extractor {config['entry']['extractor']} returned none; "
+            "set return_map: true on the extractor"
+        )
+    return embeddings.map
+
+
+def batches(x: NDArray[Any], embeddings: Embeddings, rows: NDArray[np.int64]) -> Batches:
+    """Return a factory of passes over the chosen segments in batches of bounded size."""
+
+    def one_pass() -> Iterator[Batch]:
+        for start in range(0, len(rows), _BATCH):
+            chosen = rows[start : start + _BATCH]
+            yield Batch(
+                x=np.asarray(x[chosen]),
+                key=np.arange(start, start + len(chosen), dtype=np.int64),
+                meta=embeddings.meta.take(chosen),
+            )
+
+    return one_pass

@@ -1,0 +1,95 @@
+"""Stage 3: train the embedding, one extractor per target machine and seed, or record a pretrained one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from dcase_asd import registry
+from dcase_asd.errors import StageError
+from dcase_asd.extractors.base import TrainingData, save_extractor
+from dcase_asd.features.store import FeatureFolder
+from dcase_asd.manifests.schema import Manifest
+from dcase_asd.manifests.splits import validation_clips
+from dcase_asd.pipeline.settings import plugin_config
+from dcase_asd.pipeline.stage import Context, Stage, Unit
+from dcase_asd.pipeline.stages.manifests import target_machines
+
+__all__ = ["ExtractorStage", "extractor_seeds", "extractor_units", "segment_frames"]
+
+
+class ExtractorStage(Stage):
+    """Fits every configured extractor for every machine that has test clips, once per seed."""
+
+    number = 3
+    name = "extractor"
+    reads = "feature stores"
+    writes = "extractor weights, loss curves"
+    version = 1
+    upstream = ("manifests", "features")
+
+    def units(self, context: Context) -> list[Unit]:
+        """One unit per extractor, seed and machine."""
+        units = []
+        for key, seed, machine in extractor_units(context):
+            item = context.config["extractors"][key]
+            trains = _trains(item)
+            config = {"extractor": item, "seed": seed, "split": context.config["split"], "segments": context.config["segments"]}
+            inputs = {"manifests": ["manifest.csv"], "features": [""]} if trains else {}
+            units.append(Unit(f"{key}/{seed}/{machine}", config=config if trains else {"extractor": item}, inputs=inputs))
+        return units
+
+    def run(self, context: Context, unit: Unit, out: Path, work: Path) -> None:
+        """Fit one extractor and save it."""
+        plugin, config = plugin_config("extractors", unit.config["extractor"])
+        extractor = plugin.implementation(config)
+        if extractor.trains:
+            _, seed, machine = unit.name.split("/")
+            features = FeatureFolder(context.folders["features"])
+            manifest = Manifest.read(context.folders["manifests"] / "manifest.csv")
+            data = TrainingData(
+                features=features,
+                machine=machine,
+                valid_clips=validation_clips(manifest, machine=machine, seed=int(seed), **unit.config["split"]),
+                segment_frames=segment_frames(unit.config["segments"], features.info["frame_rate_hz"])[0],
+            )
+            extractor.fit(data, seed=int(seed), workdir=work, device=context.resources.device, log=context.log)
+            for path in sorted(work.glob("*.csv")):
+                (out / path.name).write_bytes(path.read_bytes())
+        save_extractor(out, plugin.name, extractor)
+
+    def check(self, context: Context, out: Path) -> None:
+        """Every unit holds a configuration and tensors."""
+        for key, seed, machine in extractor_units(context):
+            for name in ("config.json", "tensors.safetensors"):
+                if not (out / key / str(seed) / machine / name).is_file():
+                    raise StageError(f"{out}/{key}/{seed}/{machine}/{name} is missing")
+
+
+def _trains(item: Mapping[str, Any]) -> bool:
+    return bool(registry.load("extractors", item["name"]).implementation.trains)  # type: ignore[attr-defined]
+
+
+def extractor_seeds(config: Mapping[str, Any], key: str) -> list[int]:
+    """Return the seeds an extractor is fitted with: all of the run's, or the first alone if it learns nothing."""
+    seeds: list[int] = config["seeds"]
+    return list(seeds) if _trains(config["extractors"][key]) else seeds[:1]
+
+
+def extractor_units(context: Context) -> list[tuple[str, int, str]]:
+    """List (extractor, seed, machine) for every machine with test clips."""
+    tested = target_machines(context)
+    config = context.config
+    return [(key, seed, m) for key in config["extractors"] for seed in extractor_seeds(config, key) for m in tested]
+
+
+def segment_frames(segments: Mapping[str, Any], frame_rate_hz: float) -> tuple[int, int]:
+    """Return length and hop of a segment in frames; (0, 0) takes whole clips.
+
+    Seed 002, Section 4.2: 5.0 s segments with 75 % overlap, a hop of 1.25 s.
+    """
+    if segments["length_s"] <= 0 or frame_rate_hz <= 0:
+        return 0, 0
+    length = max(round(segments["length_s"] * frame_rate_hz), 1)
+    return length, max(round(segments["length_s"] * (1.0 - segments["overlap"]) * frame_rate_hz), 1)

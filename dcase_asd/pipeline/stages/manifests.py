@@ -1,0 +1,127 @@
+"""Stage 1: one table of clips, labels apart."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from dcase_asd.errors import ManifestError, StageError, UnknownNameError
+from dcase_asd.io.atomic import write_json
+from dcase_asd.io.hashing import sha256_json
+from dcase_asd.manifests.schema import Manifest
+from dcase_asd.pipeline.settings import plugin_config
+from dcase_asd.pipeline.stage import Context, Stage, Unit
+from dcase_asd.pipeline.stages.raw import CORPUS_FOLDER
+
+__all__ = ["ManifestsStage", "data_root", "listing_digest", "machine_index", "target_machines"]
+
+
+class ManifestsStage(Stage):
+    """Scans the raw data: ``manifest.csv``, ``labels.csv``, and ``machines.json`` as a small index for later stages."""
+
+    number = 1
+    name = "manifests"
+    reads = "recordings on disk"
+    writes = "manifest.csv, labels.csv"
+    version = 1
+    upstream = ("raw",)
+
+    def units(self, context: Context) -> list[Unit]:
+        """One unit; names and sizes of external raw files are part of its fingerprint."""
+        root = data_root(context)
+        config: dict[str, Any] = {"corpus": context.config["corpus"]}
+        config["external_files"] = listing_digest(root) if context.config["raw"]["source"] == "none" else ""
+        return [Unit("", config=config, inputs={"raw": [""]})]
+
+    def run(self, context: Context, unit: Unit, out: Path, work: Path) -> None:
+        """Scan the corpus and write the tables."""
+        del work
+        plugin, config = plugin_config("corpora", unit.config["corpus"])
+        root = _root_of_unit(context)
+        manifest, labels = plugin.implementation(config).scan(root, nj=context.resources.nj)
+        if not len(manifest):
+            raise ManifestError(f"{root}: no clip found; check --data_root and the corpus settings ({unit.config['corpus']})")
+        manifest.write(out / "manifest.csv")
+        labels.write(out / "labels.csv")
+        write_json(out / "machines.json", _index(manifest))
+        context.log(f"{len(manifest)} clips, {len(labels)} labels, machines: {', '.join(manifest.machines)}")
+
+    def check(self, context: Context, out: Path) -> None:
+        """Read back what was written."""
+        del context
+        if not len(Manifest.read(out / "manifest.csv")):
+            raise StageError(f"{out}/manifest.csv has no rows")
+
+
+def data_root(context: Context) -> Path:
+    """Return the folder that manifest paths are relative to.
+
+    Raises
+    ------
+    StageError
+        If raw data are external and no data root was given or it does not exist.
+    """
+    if context.config["raw"]["source"] != "none":
+        return context.folders["raw"] / CORPUS_FOLDER
+    root = context.folders.get("data_root")
+    if root is None or not root.is_dir():
+        raise StageError(
+            f"raw data: folder {str(root) if root else '(not given)'} does not exist; give --data_root DIR or set DCASE_ASD_DATA"
+        )
+    return root
+
+
+def _root_of_unit(context: Context) -> Path:
+    made = context.folders["raw"] / CORPUS_FOLDER
+    return made if made.is_dir() else context.folders["data_root"]
+
+
+def listing_digest(root: Path) -> str:
+    """Return a hash of the relative names and sizes of all files below ``root`` (contents are hashed when scanned)."""
+    entries: list[tuple[str, int]] = []
+    stack = [str(root)]
+    while stack:
+        with os.scandir(stack.pop()) as found:
+            for entry in found:
+                if entry.is_dir():
+                    stack.append(entry.path)
+                else:
+                    entries.append((os.path.relpath(entry.path, root), entry.stat().st_size))
+    return sha256_json(sorted(entries))
+
+
+def _index(manifest: Manifest) -> dict[str, Any]:
+    index: dict[str, Any] = {}
+    for machine, rows in manifest.table.groupby("machine", sort=True):
+        index[str(machine)] = {
+            "splits": sorted(rows["split"].unique()),
+            "subsets": sorted(rows["subset"].unique()),
+            "sections": sorted(rows["section"].unique()),
+            "tested": bool((rows["split"] == "test").any()),
+        }
+    return index
+
+
+def target_machines(context: Context) -> list[str]:
+    """Return the machines to build systems for: those with test clips, or those of them that ``machines`` names.
+
+    Machines that are not targets stay in the manifest: outlier exposure learns from them.
+
+    Raises
+    ------
+    UnknownNameError
+        If ``machines`` names one the manifest lacks or that has no test clips.
+    """
+    tested = [m for m, info in machine_index(context).items() if info["tested"]]
+    for machine in context.config["machines"]:
+        if machine not in tested:
+            raise UnknownNameError("machine with test clips", machine, tested)
+    return [m for m in tested if m in (context.config["machines"] or tested)]
+
+
+def machine_index(context: Context) -> dict[str, Any]:
+    """Return ``machines.json`` of stage 1: machine to its splits, subsets and sections."""
+    import json
+
+    return dict(json.loads((context.folders["manifests"] / "machines.json").read_text(encoding="utf-8")))
