@@ -1,0 +1,140 @@
+"""What the contract tests feed to plug-ins: small configurations, normal segments, planted outliers.
+
+A plug-in may offer ``small/<name>.yaml`` (detectors) or ``small/extractors/<name>.yaml`` with
+
+``config``
+    values that make it quick; the defaults of its ``Config`` otherwise;
+``shape``
+    shape of one segment: ``[dim]`` or ``[channel, freq, time]`` (detectors), ``[frame, mel]`` and the like (extractors);
+``n_train``
+    number of training segments;
+``approximate_incremental``
+    a reason, if one batch and many batches may lawfully give different states (a coreset, say).
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dcase_asd import config as configs
+from dcase_asd import registry
+from dcase_asd.detectors.base import Batch, Batches, Detector
+from dcase_asd.features.segments import SegmentMeta
+
+SMALL = Path(__file__).parent / "small"
+ROOT = Path(__file__).resolve().parents[2]
+SHAPES = {"vector": (12,), "map": (6, 5, 7)}
+SEGMENTS_PER_CLIP = 5
+
+
+@dataclass(frozen=True)
+class Case:
+    """One input kind of one registered plug-in."""
+
+    name: str
+    kind: str
+    values: dict[str, Any]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.values.get("shape", SHAPES.get(self.kind, ())))
+
+    @property
+    def n_train(self) -> int:
+        return int(self.values.get("n_train", 240))
+
+    def make(self) -> Detector[Any]:
+        plugin = registry.load("detectors", self.name)
+        values = self.values.get("config", {})
+        return plugin.implementation(configs.build(plugin.config, values, where=f"small/{self.name}.yaml"))
+
+
+def small(name: str, *, folder: Path = SMALL) -> dict[str, Any]:
+    path = folder / f"{name}.yaml"
+    values = configs.load_yaml(path) if path.is_file() else {}
+    unknown = set(values) - {"config", "shape", "n_train", "approximate_incremental"}
+    assert not unknown, f"{path}: unknown keys {unknown}"
+    return values
+
+
+def detector_cases() -> list[Case]:
+    """One case for each input kind that a detector's ``INFO.input`` names."""
+    cases = []
+    for name in registry.names("detectors"):
+        values = small(name)
+        kinds = [kind for kind in SHAPES if kind in registry.load("detectors", name).info.input.split()]
+        assert kinds, f"detectors/{name}.py: INFO.input must be 'vector', 'map' or 'vector or map'"
+        if "shape" in values:
+            kinds = [kind for kind in kinds if len(SHAPES[kind]) == len(values["shape"])]
+        cases += [Case(name, kind, values) for kind in kinds]
+    return cases
+
+
+def normal_segments(shape: tuple[int, ...], n: int, *, seed: int) -> np.ndarray:
+    """Correlated Gaussian segments around an offset, as embeddings are: not centred, not white, not of unit scale."""
+    dim = int(np.prod(shape))
+    world = np.random.default_rng([7, dim])
+    mixing = world.normal(size=(dim, dim)) / np.sqrt(dim) + np.eye(dim)
+    offset = world.normal(size=dim) + 2.0
+    noise = np.random.default_rng([seed, dim, n]).normal(size=(n, dim))
+    return (offset + noise @ mixing.T).reshape(n, *shape).astype(np.float32)
+
+
+def outliers(shape: tuple[int, ...], n: int, *, seed: int, size: float = 8.0) -> np.ndarray:
+    """Normal segments plus white noise of ``size`` times their typical deviation."""
+    x = normal_segments(shape, n, seed=seed)
+    noise = np.random.default_rng([seed, 99]).normal(size=x.shape)
+    return (x + size * x.std() * noise).astype(np.float32)
+
+
+def meta(n: int, *, n_target: int) -> SegmentMeta:
+    """Metadata of ``n`` segments, five a clip; the last ``n_target`` are of the target domain, the first ones unknown."""
+    clip = np.arange(n) // SEGMENTS_PER_CLIP
+    domain = np.array(["source"] * n, dtype=object)
+    domain[: min(3, n - n_target)] = "unknown"
+    if n_target:
+        domain[-n_target:] = "target"
+    return SegmentMeta(
+        clip_id=np.array([f"fan/é {c:04d}.wav" for c in clip], dtype=object),
+        section=np.array(["00"] * n, dtype=object),
+        domain=domain,
+        attributes=np.array([f'{{"speed": "{c % 2}"}}' for c in clip], dtype=object),
+        start_s=(np.arange(n) % SEGMENTS_PER_CLIP) * 1.25,
+    )
+
+
+def training(shape: tuple[int, ...], n: int, *, n_batches: int = 4, n_target: int | None = None) -> Batches:
+    """A factory of passes over ``n`` normal segments; a tenth of them is of the target domain, shifted a little."""
+    n_target = n // 10 if n_target is None else n_target
+    x, about = normal_segments(shape, n, seed=1), meta(n, n_target=n_target)
+    x[n - n_target :] += np.float32(0.5)
+    key = np.arange(n, dtype=np.int64)
+
+    def batches() -> Iterator[Batch]:
+        for rows in np.array_split(np.arange(n), n_batches):
+            yield Batch(x[rows], key[rows], about.take(rows))
+
+    return batches
+
+
+@functools.cache
+def _fitted(index: int) -> Detector[Any]:
+    case = detector_cases()[index]
+    detector = case.make()
+    detector.fit(training(case.shape, case.n_train), seed=3)
+    return detector
+
+
+def fitted(case: Case) -> Detector[Any]:
+    """The case's detector, fitted once per test session; tests must leave it as they found it."""
+    return _fitted([(c.name, c.kind) for c in detector_cases()].index((case.name, case.kind)))
+
+
+def state_bytes(detector: Any) -> dict[str, tuple[str, tuple[int, ...], bytes]]:
+    return {name: (str(v.dtype), v.shape, np.ascontiguousarray(v).tobytes()) for name, v in detector.state().items()}
