@@ -1,0 +1,92 @@
+"""A defect of a submission, and the list that collects them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = ["MAX_PER_FILE", "Problem", "Report"]
+
+#: Problems of one code listed per file; the rest is counted. No official score file has more rows (2020: about 460).
+MAX_PER_FILE = 1000
+_MAX_VALUE = 120  # characters of a foreign value that are shown
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One defect.
+
+    Attributes
+    ----------
+    severity : str
+        ``error``: the submission is refused or scored wrongly; ``warning``: worth a look.
+    file : str
+        Path inside the submission.
+    row : int or None
+        Line of the file, from 1; None where the whole file is meant.
+    value : str or None
+        What was found.
+    what, remedy : str
+        What is wrong, and what to do.
+    code : str
+        A stable name of the defect, for programs.
+    """
+
+    severity: Literal["error", "warning"]
+    file: str
+    row: int | None
+    value: str | None
+    what: str
+    remedy: str
+    code: str
+
+    def __str__(self) -> str:
+        place = self.file if self.row is None else f"{self.file}:{self.row}"
+        found = "" if self.value is None else f" (found {self.value!r})"
+        return f"{self.severity}: {place}: {self.what}{found}. {self.remedy} [{self.code}]"
+
+
+class Report:
+    """Collects problems; bounded however many defects a file has."""
+
+    def __init__(self) -> None:
+        self._problems: list[Problem] = []
+        self._counts: Counter[tuple[str, str]] = Counter()
+
+    def error(self, code: str, file: str, what: str, remedy: str, *, row: int | None = None, value: object = None) -> None:
+        """Note a defect that makes the submission invalid."""
+        self._add(Problem("error", file, row, _shown(value), what, remedy, code))
+
+    def warning(self, code: str, file: str, what: str, remedy: str, *, row: int | None = None, value: object = None) -> None:
+        """Note something worth a look."""
+        self._add(Problem("warning", file, row, _shown(value), what, remedy, code))
+
+    @property
+    def has_errors(self) -> bool:
+        """Whether an error was noted so far."""
+        return any(problem.severity == "error" for problem in self._problems)
+
+    def finish(self) -> list[Problem]:
+        """Return all problems by file and row, errors first; suppressed repetitions are one line with their count."""
+        rest = [
+            Problem("error", file, None, str(n - MAX_PER_FILE), "more problems of this kind", "See the ones listed.", code)
+            for (file, code), n in self._counts.items()
+            if n > MAX_PER_FILE
+        ]
+        return sorted(
+            self._problems + rest, key=lambda p: (p.severity, p.file, p.row is not None, p.row or 0, p.code, p.value or "")
+        )
+
+    def _add(self, problem: Problem) -> None:
+        key = (problem.file, problem.code)
+        self._counts[key] += 1
+        if self._counts[key] <= MAX_PER_FILE:
+            self._problems.append(problem)
+
+
+def _shown(value: object) -> str | None:
+    if value is None:
+        return None
+    text = str(value)
+    return text if len(text) <= _MAX_VALUE else f"{text[:_MAX_VALUE]}..."
