@@ -1,0 +1,193 @@
+"""Stage 7: scores standardised by held-out normal clips and combined over detectors, grids and seeds."""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dcase_asd.ensemble.selection import Selection, select
+from dcase_asd.errors import DataError, StageError
+from dcase_asd.io.tables import read_table, write_table
+from dcase_asd.manifests.schema import Labels, Manifest
+from dcase_asd.pipeline.settings import plugin_config
+from dcase_asd.pipeline.stage import Context, Stage, Unit
+from dcase_asd.pipeline.stages.detectors import detector_units
+from dcase_asd.pipeline.stages.manifests import target_machines
+from dcase_asd.pipeline.stages.scores import LEVEL_SYSTEMS, SCORE_SCHEMA
+from dcase_asd.scores.normalisation import Standardiser
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["ALL_SEEDS", "EnsembleStage", "base_name", "expand"]
+
+#: The unit that averages every system over the seeds of the run.
+ALL_SEEDS = "all_seeds"
+#: Appended to an ensemble's name for the mean over all its members, beside the selected one.
+UNSELECTED = "_unselected"
+
+
+class EnsembleStage(Stage):
+    """Combines systems; an ensemble with ``n_best`` chooses its members by development metrics and writes down which."""
+
+    number = 7
+    name = "ensemble"
+    reads = "clip scores (and development metrics, to select)"
+    writes = "scores of systems and ensembles, selections"
+    version = 1
+    upstream = ("manifests", "scores")
+
+    def units(self, context: Context) -> list[Unit]:
+        """One unit a seed, and one over all seeds where there are several."""
+        config = context.config
+        common = {"ensembles": config["ensembles"], "statistics": config["scores"]["statistics"], "rule": config["evaluate"]["rule"]}
+        selects = any(entry["n_best"] for entry in config["ensembles"].values())
+        manifests = ["manifest.csv", "labels.csv"] if selects else ["manifest.csv"]
+        levels = [f"level/{m}" for m in target_machines(context)]
+        folders = {
+            seed: [f"{key}/{s}/{m}" for key, s, m in detector_units(context) if s == seed] + levels for seed in config["seeds"]
+        }
+        units = [Unit(str(seed), config=common, inputs={"scores": folders[seed], "manifests": manifests}) for seed in config["seeds"]]
+        if len(config["seeds"]) > 1:
+            everything = [name for names in folders.values() for name in names]
+            units.append(Unit(ALL_SEEDS, config=common, inputs={"scores": everything, "manifests": manifests}))
+        return units
+
+    def run(self, context: Context, unit: Unit, out: Path, work: Path) -> None:
+        """Standardise, select, combine, for one seed or over all."""
+        del work
+        folders = list(dict.fromkeys(unit.inputs["scores"]))
+        manifest = Manifest.read(context.folders["manifests"] / "manifest.csv")
+        places = manifest.table[["clip_id", "machine", "section", "subset"]]
+        tables = {n: _collect(context.folders["scores"], folders, n).merge(places, on="clip_id") for n in ("scores", "calibration")}
+        standard = _standardised(tables, transductive=unit.config["statistics"] == "transductive")
+        merged = {name: _over_seeds(table) for name, table in standard.items()}
+        singles = merged if unit.name == ALL_SEEDS else {name: _over_seeds(table) for name, table in tables.items()}
+        results = {name: [table] for name, table in singles.items()}
+        for key, entry in unit.config["ensembles"].items():
+            members = expand(entry["members"], sorted(set(merged["scores"]["system"])))
+            if not members:
+                raise DataError(f"ensemble {key}: {', '.join(entry['members'])} matches no system")
+            selection = self._selection(context, unit, key, entry, merged["scores"], members, out)
+            for name, table in merged.items():
+                results[name] += _combined(table, key, entry, members, selection)
+            context.log(f"{key}: {len(members)} members" + (f", {entry['n_best']} chosen per machine" if selection else ""))
+        import pandas as pd
+
+        for name, parts in results.items():
+            table = pd.concat(parts)[list(SCORE_SCHEMA)].sort_values(["clip_id", "system"], ignore_index=True)
+            write_table(out / f"{name}.csv", table)
+
+    def check(self, context: Context, out: Path) -> None:
+        """Every unit wrote both tables."""
+        del context
+        for unit in (p for p in out.iterdir() if p.is_dir()):
+            for name in ("scores.csv", "calibration.csv"):
+                if not len(read_table(unit / name, SCORE_SCHEMA)):
+                    raise StageError(f"{unit / name} is empty")
+
+    @staticmethod
+    def _selection(
+        context: Context, unit: Unit, key: str, entry: Mapping[str, Any], scores: pd.DataFrame, members: Sequence[str], out: Path
+    ) -> Selection | None:
+        if not entry["n_best"]:
+            return None
+        metrics = _development_metrics(context, scores[scores["system"].isin(members)], rule=unit.config["rule"])
+        chosen = select(metrics, n_best=entry["n_best"], by=entry["select_by"])
+        chosen.write(out / f"selection_{key}.json")
+        return chosen
+
+
+def expand(patterns: Sequence[str], systems: Sequence[str]) -> list[str]:
+    """Return the systems that shell patterns match; a pattern without ``:`` matches a detector with all its grid points."""
+    found = [s for s in systems for p in patterns if fnmatch.fnmatchcase(s if ":" in p else base_name(s), p)]
+    return [s for s in dict.fromkeys(found) if s not in LEVEL_SYSTEMS]
+
+
+def base_name(system: str) -> str:
+    """Return the detector's name of a system: ``oe_knn`` for ``oe_knn:fit_set=both,k=4``."""
+    return system.split(":", 1)[0]
+
+
+def _collect(root: Path, folders: Sequence[str], name: str) -> pd.DataFrame:
+    import pandas as pd
+
+    tables = []
+    for folder in folders:
+        parts = folder.split("/")
+        table = read_table(root / folder / f"{name}.csv", SCORE_SCHEMA)
+        tables.append(table.assign(seed=parts[1] if len(parts) == 3 else "any"))
+    return pd.concat(tables, ignore_index=True)
+
+
+def _standardised(tables: Mapping[str, pd.DataFrame], *, transductive: bool) -> dict[str, pd.DataFrame]:
+    """Standardise every system, seed, machine and section by the scores of its held-out normal clips."""
+    groups = ["system", "seed", "machine", "section"]
+    reference = tables["scores" if transductive else "calibration"]
+    fitted = {
+        key: Standardiser.fit(rows["score"].to_numpy(), transductive=transductive) for key, rows in reference.groupby(groups)
+    }
+    result = {}
+    for name, table in tables.items():
+        scores = table["score"].to_numpy(copy=True)
+        for key, rows in table.groupby(groups).indices.items():
+            if key not in fitted:
+                raise DataError(f"system {key[0]}, machine {key[2]}, section {key[3]}: no held-out normal clips to standardise by")
+            scores[rows] = fitted[key].apply(scores[rows])
+        result[name] = table.assign(score=scores)
+    return result
+
+
+def _over_seeds(table: pd.DataFrame) -> pd.DataFrame:
+    keys = ["clip_id", "system", "machine", "section", "subset"]
+    return table.groupby(keys, as_index=False, sort=True)["score"].mean()
+
+
+def _combined(
+    table: pd.DataFrame, key: str, entry: Mapping[str, Any], members: Sequence[str], selection: Selection | None
+) -> list[pd.DataFrame]:
+    """Return the ensemble's rows, and beside a selection the mean over all members."""
+    wanted = {machine: list(members) for machine in table["machine"].unique()}
+    parts = [_combine(table, key if selection is None else key + UNSELECTED, entry, wanted)]
+    if selection is not None:
+        parts.append(_combine(table, key, entry, {machine: list(selection.members(machine)) for machine in wanted}))
+    return parts
+
+
+def _combine(table: pd.DataFrame, key: str, entry: Mapping[str, Any], wanted: Mapping[str, Sequence[str]]) -> pd.DataFrame:
+    import pandas as pd
+
+    plugin, config = plugin_config("ensembles", {"name": entry["name"], **({"weights": entry["weights"]} if entry["weights"] else {})})
+    parts = []
+    for machine, members in wanted.items():
+        rows = table[(table["machine"] == machine) & table["system"].isin(members)]
+        # cross-fitted members calibrate on all normal clips, others on the held-out ones: only common clips can be combined
+        counts = rows.groupby("clip_id")["system"].nunique()
+        present = set(rows["system"])
+        rows = rows[rows["clip_id"].isin(counts.index[counts == len(present)])]
+        combined = plugin.implementation(config).combine(rows[["clip_id", "system", "score"]], [m for m in members if m in present])
+        parts.append(pd.DataFrame({"clip_id": combined.index.to_numpy(), "system": key, "score": combined.to_numpy()}))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _development_metrics(context: Context, scores: pd.DataFrame, *, rule: str) -> pd.DataFrame:
+    """Return ``system, machine, score`` on labelled development clips, through the evaluation layer."""
+    import pandas as pd
+
+    from dcase_asd.evaluation.evaluate import evaluate_scores, truth_table
+
+    manifest = Manifest.read(context.folders["manifests"] / "manifest.csv").select(subset="dev")
+    labels = Labels.read(context.folders["manifests"] / "labels.csv")
+    truth = truth_table(manifest, labels)
+    truth = truth[truth["clip_id"].isin(set(scores["clip_id"]))]
+    metrics = evaluate_scores(scores[scores["subset"] == "dev"][list(SCORE_SCHEMA)], truth, rule=rule, interval=False)
+    rows = [(name, machine, m.score) for name, system in metrics.systems.items() for machine, m in system.machines.items()]
+    return pd.DataFrame(rows, columns=["system", "machine", "score"])
+
+
+def read_selection(path: Path) -> dict[str, Any]:
+    """Read a selection file as plain values."""
+    return dict(json.loads(path.read_text(encoding="utf-8")))

@@ -1,0 +1,146 @@
+"""Stage 8: official metrics with intervals, decisions, result tables and the report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dcase_asd.errors import DataError, StageError
+from dcase_asd.io.tables import read_table, write_table
+from dcase_asd.manifests.schema import Labels, Manifest
+from dcase_asd.pipeline.reporting import write_pages
+from dcase_asd.pipeline.stage import Context, Stage, Unit
+from dcase_asd.pipeline.stages.ensemble import ALL_SEEDS, UNSELECTED, expand
+from dcase_asd.pipeline.stages.scores import LEVEL_SYSTEMS, SCORE_SCHEMA
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["DECISION_SCHEMA", "EvaluateStage", "shown_systems"]
+
+DECISION_SCHEMA = {"clip_id": "str", "system": "str", "decision": "int"}
+_THRESHOLD_SCHEMA = {"system": "str", "machine": "str", "section": "str", "threshold": "float", "n_normal": "int"}
+
+
+class EvaluateStage(Stage):
+    """Evaluates each seed by the configured rule and writes the pages people read."""
+
+    number = 8
+    name = "evaluate"
+    reads = "scores, labels"
+    writes = "metrics.json, results.csv, RESULTS.md, report.html"
+    version = 1
+    upstream = ("raw", "manifests", "features", "extractor", "scores", "ensemble")
+    finish_keys = ("description", "evaluate", "ensembles", "seeds")
+
+    def units(self, context: Context) -> list[Unit]:
+        """One unit a seed, and one over all seeds where there are several."""
+        seeds = [str(s) for s in context.config["seeds"]]
+        names = [*seeds, ALL_SEEDS] if len(seeds) > 1 else seeds
+        config = {"evaluate": context.config["evaluate"], "ensembles": context.config["ensembles"]}
+        manifests = ["manifest.csv", "labels.csv"]
+        return [Unit(name, config=config, inputs={"ensemble": [name], "manifests": manifests}) for name in names]
+
+    def run(self, context: Context, unit: Unit, out: Path, work: Path) -> None:
+        """Decide and evaluate one seed."""
+        del work
+        source = context.folders["ensemble"] / unit.name
+        scores, calibration = (read_table(source / f"{name}.csv", SCORE_SCHEMA) for name in ("scores", "calibration"))
+        shown = shown_systems(unit.config, sorted(set(scores["system"])))
+        manifest = Manifest.read(context.folders["manifests"] / "manifest.csv")
+        decisions, thresholds = _decide(scores, calibration, manifest, shown, unit.config["evaluate"])
+        write_table(out / "decisions.csv", decisions)
+        write_table(out / "thresholds.csv", thresholds)
+        labels = Labels.read(context.folders["manifests"] / "labels.csv")
+        for subset in ("dev", "eval"):
+            self._evaluate(unit, out / subset, scores, decisions, (manifest.select(subset=subset, split="test"), labels), shown)
+
+    def finish(self, context: Context, out: Path) -> None:
+        """Write tables and pages over all seeds."""
+        write_pages(context, out)
+
+    def check(self, context: Context, out: Path) -> None:
+        """The pages are there."""
+        del context
+        for name in ("RESULTS.md", "report.html", "table.txt"):
+            if not (out / name).is_file():
+                raise StageError(f"{out / name} was not written")
+
+    @staticmethod
+    def _evaluate(
+        unit: Unit,
+        out: Path,
+        scores: pd.DataFrame,
+        decisions: pd.DataFrame,
+        truth_of: tuple[Manifest, Labels],
+        shown: Sequence[str],
+    ) -> None:
+        from dcase_asd.evaluation.evaluate import evaluate_scores, truth_table
+
+        manifest, labels = truth_of
+        scored = set(scores["clip_id"])
+        manifest = Manifest(manifest.table[manifest.table["clip_id"].isin(scored)].reset_index(drop=True))
+        known = manifest.table["clip_id"].isin(set(labels.table["clip_id"]))
+        if not known.any():
+            return
+        if not known.all():
+            first = manifest.table["clip_id"][~known].iloc[0]
+            raise DataError(f"{(~known).sum()} of {len(known)} test clips have no label, e.g. {first}; label all of a part or none")
+        clips = set(manifest.table["clip_id"])
+        config = unit.config["evaluate"]
+        provenance = {"rule": config["rule"], "seed": unit.name}
+        truth = truth_table(manifest, labels)
+        chosen = scores[scores["clip_id"].isin(clips)]
+        # every system with its decisions; all grid points without
+        metrics = evaluate_scores(
+            chosen[chosen["system"].isin(shown)],
+            truth,
+            rule=config["rule"],
+            decisions=decisions[decisions["clip_id"].isin(clips)],
+            n_bootstrap=config["n_bootstrap"],
+            reference=next((c for c in config["comparators"] if c in shown), None),
+            provenance=provenance,
+        )
+        out.mkdir(parents=True, exist_ok=True)
+        metrics.write(out / "metrics.json")
+        every = evaluate_scores(chosen, truth, rule=config["rule"], interval=False, provenance=provenance)
+        write_table(out / "all_systems.csv", every.table().reset_index())
+
+
+def shown_systems(config: Mapping[str, Any], systems: Sequence[str]) -> list[str]:
+    """Return the rows of the result table in order: configured systems, comparators, and the trivial level."""
+    evaluate = config["evaluate"]
+    own = evaluate["systems"] or [n for key in config["ensembles"] for n in (key, key + UNSELECTED) if n in systems]
+    wanted = [*own, *evaluate["comparators"]]
+    found = [s for pattern in wanted for s in ([pattern] if pattern in systems else expand([pattern], systems))]
+    if not found:
+        found = [s for s in systems if s not in LEVEL_SYSTEMS]
+    return [*dict.fromkeys(found), *(s for s in LEVEL_SYSTEMS if s in systems)]
+
+
+def _decide(
+    scores: pd.DataFrame, calibration: pd.DataFrame, manifest: Manifest, shown: Sequence[str], config: Mapping[str, Any]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return decisions per clip and system, and the thresholds they come from; thresholds see normal scores alone."""
+    import pandas as pd
+
+    from dcase_asd.scores.thresholds import false_alarm_threshold, gamma_threshold
+
+    places = manifest.table[["clip_id", "machine", "section"]]
+    keys = ["system", "machine", "section"]
+    normals = calibration[calibration["system"].isin(shown)].merge(places, on="clip_id").groupby(keys)
+    decided, rows = [], []
+    for key, group in scores[scores["system"].isin(shown)].merge(places, on="clip_id").groupby(keys):
+        values = normals.get_group(key)["score"].to_numpy()
+        gamma = config["threshold"] == "gamma"
+        fitted = gamma_threshold(values) if gamma else false_alarm_threshold(values, rate=config["false_alarm_rate"])
+        decided.append(group[["clip_id", "system"]].assign(decision=fitted.decide(group["score"].to_numpy())))
+        rows.append((*key, fitted.value, len(values)))
+    table = pd.concat(decided).sort_values(["clip_id", "system"], ignore_index=True)
+    return table, pd.DataFrame(rows, columns=list(_THRESHOLD_SCHEMA))
+
+
+def read_thresholds(path: Path) -> pd.DataFrame:
+    """Read ``thresholds.csv``: system, machine, section, threshold, number of normal clips."""
+    return read_table(path, _THRESHOLD_SCHEMA)
