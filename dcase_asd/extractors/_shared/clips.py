@@ -1,0 +1,158 @@
+"""Clips of several feature stores as one list, and crops of them.
+
+A crop is a slice of the memory-mapped array: one copy into the batch, which also turns float16 into float32.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dcase_asd.errors import FormatError
+from dcase_asd.features.segments import repeat_to_length
+from dcase_asd.features.store import FeatureFolder, FeatureStore
+
+__all__ = ["ClipList", "band_statistics"]
+
+
+@dataclass(frozen=True)
+class ClipList:
+    """Clips to crop from.
+
+    Attributes
+    ----------
+    arrays : tuple of ndarray [frame, mel]
+        Memory-mapped data of the stores.
+    store, start, length : ndarray [clip], int64
+        Which array, first frame in it, frames of the clip.
+    machine, clip_id, section : ndarray [clip] of str
+    attributes : tuple of dict
+        Attributes of each clip.
+    """
+
+    arrays: tuple[NDArray[Any], ...]
+    store: NDArray[np.int64]
+    start: NDArray[np.int64]
+    length: NDArray[np.int64]
+    machine: NDArray[Any]
+    clip_id: NDArray[Any]
+    section: NDArray[Any]
+    attributes: tuple[dict[str, str], ...]
+
+    @classmethod
+    def open(
+        cls, features: FeatureFolder, parts: Sequence[tuple[str, str]], *, keep: Callable[[str], bool] = lambda _: True
+    ) -> ClipList:
+        """Open the stores of ``(machine, split)`` pairs and list the clips whose id ``keep`` accepts.
+
+        Raises
+        ------
+        FormatError
+            If a store is not ``[frame, mel]``, its mel bands differ from the others', or a clip is empty.
+        """
+        stores = [features.open(machine, split) for machine, split in parts]
+        _check(stores, parts)
+        rows = [(i, j) for i, s in enumerate(stores) for j in range(len(s)) if keep(str(s.index["clip_id"].iat[j]))]
+        columns = {
+            name: [stores[i].index[name].iat[j] for i, j in rows]
+            for name in ("start", "length", "clip_id", "section", "attributes")
+        }
+        return cls(
+            tuple(store.data for store in stores),
+            np.array([i for i, _ in rows], dtype=np.int64),
+            np.array(columns["start"], dtype=np.int64),
+            np.array(columns["length"], dtype=np.int64),
+            np.array([parts[i][0] for i, _ in rows], dtype=object),
+            np.array(columns["clip_id"], dtype=object),
+            np.array(columns["section"], dtype=object),
+            tuple(dict(json.loads(text)) for text in columns["attributes"]),
+        )
+
+    def __len__(self) -> int:
+        return len(self.start)
+
+    def take(self, rows: NDArray[Any]) -> ClipList:
+        """Return the chosen clips (index or mask)."""
+        chosen = np.arange(len(self))[rows]
+        return ClipList(
+            self.arrays,
+            self.store[chosen],
+            self.start[chosen],
+            self.length[chosen],
+            self.machine[chosen],
+            self.clip_id[chosen],
+            self.section[chosen],
+            tuple(self.attributes[i] for i in chosen),
+        )
+
+    def clip(self, row: int) -> NDArray[Any]:
+        """Return clip number ``row`` as a view ``[frame, mel]``."""
+        start = self.start[row]
+        return np.asarray(self.arrays[self.store[row]][start : start + self.length[row]])
+
+    @property
+    def n_bands(self) -> int:
+        """Mel bands of the features."""
+        return int(self.arrays[0].shape[1])
+
+    def crops(self, rows: NDArray[np.int64], *, positions: NDArray[np.float64], out: NDArray[np.float32]) -> None:
+        """Cut one crop from each of the given clips into ``out``; a clip shorter than the crop is repeated.
+
+        Parameters
+        ----------
+        rows : ndarray [batch]
+        positions : ndarray [batch]
+            Where the crop lies in its clip, in [0, 1): 0 at the start, towards 1 at the last possible place.
+        out : ndarray [batch, frame, mel], float32
+            Is filled; its second axis is the length of a crop.
+        """
+        n_frames = out.shape[1]
+        room = np.maximum(self.length[rows] - n_frames, 0)
+        first = self.start[rows] + (positions * (room + 1)).astype(np.int64)
+        for i, (row, begin) in enumerate(zip(rows, first, strict=True)):
+            if self.length[row] >= n_frames:
+                out[i] = self.arrays[self.store[row]][begin : begin + n_frames]
+            else:
+                out[i] = repeat_to_length(self.clip(row), n_frames)
+
+
+def band_statistics(clips: ClipList) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return mean and standard deviation ``[mel]`` over all frames, one clip in memory at a time (Chan et al. 1979).
+
+    Raises
+    ------
+    FormatError
+        If a clip holds NaN or infinite values.
+    """
+    count, mean, squares = 0, np.zeros(clips.arrays[0].shape[1]), np.zeros(clips.arrays[0].shape[1])
+    for row in range(len(clips)):
+        clip = clips.clip(row).astype(np.float64)
+        if not np.isfinite(clip).all():
+            raise FormatError(
+                f"clip {clips.clip_id[row]!r} of {clips.machine[row]}: feature values are not finite; "
+                "repair the recording and re-run stage 2"
+            )
+        own = clip.mean(axis=0)
+        gap, total = own - mean, count + len(clip)
+        squares += ((clip - own) ** 2).sum(axis=0) + gap**2 * count * len(clip) / total
+        mean, count = mean + gap * len(clip) / total, total
+    return mean, np.sqrt(squares / max(count, 1))
+
+
+def _check(stores: Sequence[FeatureStore], parts: Sequence[tuple[str, str]]) -> None:
+    for store, (machine, split) in zip(stores, parts, strict=True):
+        shape = store.data.shape
+        if len(shape) != 2 or shape[1:] != stores[0].data.shape[1:]:
+            raise FormatError(
+                f"{machine}/{split}: expected features [frame, mel] with as many bands as {parts[0][0]} "
+                f"{stores[0].data.shape[1:]}, found {shape}; re-run stage 2 with one configuration for all machines"
+            )
+        short = store.index["length"] < 1
+        if short.any():
+            clip_id = store.index["clip_id"].iat[int(short.to_numpy().argmax())]
+            raise FormatError(f"{machine}/{split}: clip {clip_id!r} has no frames; remove it from the manifest")

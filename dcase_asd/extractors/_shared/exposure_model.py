@@ -1,0 +1,93 @@
+"""What outlier exposure trains: which losses apply to a machine, and the network with its heads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from dcase_asd.extractors._shared.classes import ClassList, attribute_classes, section_classes
+from dcase_asd.extractors._shared.clips import band_statistics
+from dcase_asd.extractors._shared.exposure import ExposureClips
+from dcase_asd.networks.heads import class_head, machine_head
+from dcase_asd.networks.resnet import ResNet18
+from dcase_asd.training.checkpoint import read_weights
+from dcase_asd.training.objective import AttributeTerm, MachineTerm, Objective, SectionTerm
+from dcase_asd.training.seeding import isolated
+
+if TYPE_CHECKING:
+    from dcase_asd.extractors.outlier_exposure import Config
+
+__all__ = ["LossPlan", "build_network", "build_objective", "describe", "plan_losses"]
+
+
+@dataclass(frozen=True)
+class LossPlan:
+    """The losses that apply to a machine.
+
+    Attributes
+    ----------
+    weights : dict of str to float
+        Term name (``machine``, ``attributes``, ``section``) to weight.
+    classes : dict of str to ClassList
+        Classes of the terms that have some.
+    """
+
+    weights: dict[str, float]
+    classes: dict[str, ClassList]
+
+
+def plan_losses(config: Config, clips: ExposureClips, *, machine: str, log: Callable[[str], None]) -> LossPlan:
+    """Decide which losses apply: a class loss needs at least two classes among the training clips, and says so if not."""
+    weights = {"machine": config.machine_weight} if config.machine_weight > 0 else {}
+    wanted = {"attributes": config.attribute_weight or 0.0, "section": config.section_weight}
+    classes: dict[str, ClassList] = {}
+    for name, weight in wanted.items():
+        if weight == 0:
+            continue
+        found = attribute_classes(clips.target, config.attribute_form) if name == "attributes" else section_classes(clips.target)
+        if found.names:
+            weights[name], classes[name] = weight, found
+        else:
+            weights.setdefault("machine", 1.0)
+            log(f"{machine}: training clips do not differ in {name}; trained with the machine loss and no {name} loss")
+    return LossPlan(weights, classes)
+
+
+def build_network(config: Config, *, n_bands: int) -> ResNet18:
+    """Make the backbone that a configuration describes."""
+    return ResNet18(
+        width=float(config.width or 1.0), input_pool=config.input_pool or (1, 1), pooling=config.pooling, n_bands=n_bands
+    )
+
+
+def build_objective(config: Config, clips: ExposureClips, plan: LossPlan, *, seed: int) -> Objective:
+    """Make backbone and heads with seeded weights, pretrained weights if asked for, and the target's input statistics."""
+    with isolated(seed, "weights"):
+        backbone = build_network(config, n_bands=clips.target.n_bands)
+        heads: dict[str, torch.nn.Module] = {}
+        if "machine" in plan.weights:
+            heads["machine"] = MachineTerm(machine_head(config.machine_head, backbone.dim))
+        for name, classes in plan.classes.items():
+            term = AttributeTerm if name == "attributes" else SectionTerm
+            heads[name] = term(class_head(backbone.dim, len(classes.names)))
+    if config.pretrained:
+        backbone.load_torchvision(read_weights(config.pretrained))
+    mean, std = band_statistics(clips.target)
+    backbone.set_input_statistics(torch.from_numpy(mean).float(), torch.from_numpy(std).float())
+    return Objective(backbone, heads)
+
+
+def describe(machine: str, clips: ExposureClips, plan: LossPlan) -> dict[str, Any]:
+    """Say what is trained on what, as JSON values."""
+    return {
+        "machine": machine,
+        "negative_machines": sorted(set(clips.negative.machine)),
+        "n_target_clips": len(clips.target),
+        "n_negative_clips": len(clips.negative),
+        "n_valid_clips": len(clips.valid_target),
+        "loss_weights": plan.weights,
+        "classes": {name: list(classes.names) for name, classes in plan.classes.items()},
+    }

@@ -1,0 +1,317 @@
+"""Outlier exposure: ResNet-18 trained to tell the target machine from other machines, and its attributes apart.
+
+Seed 002 (Fujimura et al., DCASE 2023), Equations 1, 2, 3 and 8 and Section 4.2. Input normalisation: mean and standard
+deviation of each mel band over the target's training frames, kept in the state (computed once, so that embedding does not
+depend on batches, as a leading batch normalisation of mixed machines would in training).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dcase_asd import config as configs
+from dcase_asd.config import configclass
+from dcase_asd.errors import ConfigError, FormatError, NotFittedError
+from dcase_asd.extractors.base import Extractor, TrainingData
+from dcase_asd.registry import Info
+
+if TYPE_CHECKING:
+    from dcase_asd.networks.resnet import ResNet18
+    from dcase_asd.training.contract import TrainConfig
+    from dcase_asd.training.mixup import MixupConfig
+
+__all__ = ["PRESETS", "Config", "OutlierExposure"]
+
+INFO = Info(
+    summary="ResNet-18 trained against other machines (outlier exposure) with attribute or section heads",
+    implementation="OutlierExposure",
+    source="Fujimura et al., DCASE 2023 Task 2, Eq. 1-3, 8; Serial-OE: Kuroyanagi et al., EUSIPCO 2022",
+    input="log_mel",
+    cost="training on a GPU at full size; the cpu preset: see PRESETS",
+    strengths="embeddings shaped by what makes this machine sound unlike others",
+    weaknesses="needs other machines; fails on attribute values it never heard (seed 002, Table 3, valve)",
+)
+
+#: What a preset fills in for every field left at None. ``paper_oe``: system OE of seed 002, Table 1; ``paper_flow``: the others
+#: (Section 4.2, less the flow); ``cpu``: what trains in about 10 s per machine on one core on 110 clips of 6 s.
+PRESETS: Mapping[str, Mapping[str, Any]] = {
+    "cpu": {
+        "width": 0.5,
+        "input_pool": (2, 4),
+        "attribute_weight": 5.0,
+        "epochs": 8,
+        "batch_size": 32,
+        "learning_rate": 1e-3,
+        "schedule": "one_cycle",
+    },
+    "paper_oe": {
+        "width": 1.0,
+        "input_pool": (1, 1),
+        "attribute_weight": 0.0,
+        "epochs": 150,
+        "batch_size": 128,
+        "learning_rate": 1e-3,
+        "schedule": "one_cycle",
+    },
+    "paper_flow": {
+        "width": 1.0,
+        "input_pool": (1, 1),
+        "attribute_weight": 5.0,
+        "epochs": 250,
+        "batch_size": 128,
+        "learning_rate": 1e-4,
+        "schedule": "fixed",
+    },
+}
+
+# Segments a forward pass takes when embedding; always exactly so many, the last filled up with zeros: kernels may round
+# differently for another batch size.
+_EMBED_BATCH = 8
+
+
+@configclass
+class Config:
+    """How the network is built and trained.
+
+    Attributes
+    ----------
+    preset : {"cpu", "paper_oe", "paper_flow"}
+        Fills every field that is None; see :data:`PRESETS`.
+    width, input_pool :
+        Factor on all channels; average pooling (mel, frame) of the input.
+    pooling : {"mean", "max", "gem"}
+        From map to vector.
+    pretrained : str
+        Path of torchvision ResNet-18 weights; none by default.
+    machine_head : {"linear", "norm"}
+        g_machine of Eq. 2; ``norm`` is the form of Serial-OE.
+    machine_weight, attribute_weight, section_weight : float
+        Weights of Eq. 2, 8 and 3 in the sum (Eq. 1; Section 4.2 sets lambda_section to 5); a loss of weight 0 has no head.
+    attribute_form : {"per_key", "joint"}
+        One column per value of each attribute, or per combination.
+    supplemental_noise : bool
+        Other machines' noise-only recordings are pseudo-anomalies too.
+    mixup_alpha, mixup_probability, mixup_schedule :
+        See :class:`~dcase_asd.training.mixup.MixupConfig`.
+    epochs, batch_size, optimiser, learning_rate, weight_decay, schedule, grad_clip, precision, channels_last :
+        See :class:`~dcase_asd.training.contract.TrainConfig`.
+    checkpoint : {"last", "best"}
+        Which weights are used: the last, or those of the lowest validation loss; both files are kept.
+    checkpoint_minutes, tensorboard :
+        See :class:`~dcase_asd.training.contract.TrainConfig`.
+    return_map : bool
+        Whether embedding also gives the map of layer 4.
+    """
+
+    preset: Literal["cpu", "paper_oe", "paper_flow"] = "cpu"
+    width: float | None = None
+    input_pool: tuple[int, int] | None = None
+    pooling: Literal["mean", "max", "gem"] = "mean"
+    pretrained: str = ""
+    machine_head: Literal["linear", "norm"] = "linear"
+    machine_weight: float = 1.0
+    attribute_weight: float | None = None
+    section_weight: float = 0.0
+    attribute_form: Literal["per_key", "joint"] = "per_key"
+    supplemental_noise: bool = False
+    mixup_alpha: float = 0.2
+    mixup_probability: float = 1.0
+    mixup_schedule: Literal["constant", "cosine"] = "constant"
+    epochs: int | None = None
+    batch_size: int | None = None
+    optimiser: Literal["adamw", "adam", "sgd"] = "adamw"
+    learning_rate: float | None = None
+    weight_decay: float = 0.01
+    schedule: Literal["one_cycle", "fixed", "cosine"] | None = None
+    grad_clip: float = 0.0
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    channels_last: bool = True
+    checkpoint: Literal["last", "best"] = "last"
+    checkpoint_minutes: float = 2.0
+    tensorboard: bool = False
+    return_map: bool = False
+
+    def __post_init__(self) -> None:
+        """Fill in the preset, so that a stored configuration says everything."""
+        if self.preset not in PRESETS:
+            raise ConfigError(f"preset {self.preset!r}: expected one of {', '.join(PRESETS)}")
+        for name, value in PRESETS[self.preset].items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, value)
+        weights = (self.machine_weight, self.attribute_weight or 0.0, self.section_weight)
+        if min(weights) < 0 or max(weights) == 0:
+            raise ConfigError(f"loss weights must not be negative nor all zero, got {weights}")
+
+
+class OutlierExposure(Extractor[Config]):
+    """ResNet-18 trained by outlier exposure; ``state()["record"]`` is JSON that says what was trained on what."""
+
+    trains: ClassVar[bool] = True
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        self._backbone: ResNet18 | None = None
+        self._record: dict[str, Any] = {}
+        self._heads: dict[str, NDArray[Any]] = {}
+        self._device = "cpu"
+
+    def fit(
+        self, data: TrainingData, *, seed: int, workdir: Path, device: str = "cpu", log: Callable[[str], None] = print
+    ) -> None:
+        """Train on the target machine's clips against all other machines'; see :meth:`Extractor.fit`.
+
+        Raises
+        ------
+        TrainingError
+            If there are too few clips or pseudo-anomalies, or a loss is not finite.
+        ConfigError
+            If ``checkpoint`` is ``best`` and no clips are held out, or the pretrained weights do not fit.
+        """
+        from dcase_asd.extractors._shared import exposure, exposure_model
+        from dcase_asd.training import loop
+        from dcase_asd.training.checkpoint import model_arrays
+
+        clips = exposure.open_clips(data, supplemental_noise=self.config.supplemental_noise)
+        if self.config.checkpoint == "best" and not len(clips.valid_target):
+            raise ConfigError("checkpoint: best needs held-out clips (valid_clips); hold some out or take last")
+        plan = exposure_model.plan_losses(self.config, clips, machine=data.machine, log=log)
+        record = exposure_model.describe(data.machine, clips, plan)
+        objective = exposure_model.build_objective(self.config, clips, plan, seed=seed)
+        mixup, batch_size = self._mixup(), int(self.config.batch_size or 0)
+        source = exposure.ExposureBatches(clips, plan.classes, data.segment_frames, mixup, batch_size, seed)
+        ids = [sorted(map(str, part.clip_id)) for part in (clips.target, clips.negative, clips.valid_target)]
+        mixed = configs.to_dict(mixup)
+        result = loop.train(
+            objective,
+            source,
+            config=self._train_config(),
+            seed=seed,
+            workdir=workdir,
+            device=device,
+            log=log,
+            loss_weights=plan.weights,
+            identity={**record, "ids": ids, "mixup": mixed, "batch_size": batch_size, "segment_frames": data.segment_frames},
+        )
+        if self.config.checkpoint == "best":
+            loop.load_best(objective, workdir)
+        self._record = {**record, "steps": result.steps, "best_epoch": result.best_epoch}
+        self._heads = {f"terms.{name}": value for name, value in model_arrays(objective.terms).items()}
+        self._take(objective.backbone, device)
+        log(f"{data.machine}: {_summary(result.history)}")
+
+    def embed(self, segments: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """Embed ``[segment, frame, mel]`` in float32; see :meth:`Extractor.embed`.
+
+        Returns
+        -------
+        vector : ndarray [segment, 512 * width]
+        map : ndarray [segment, 512 * width, freq, time] or None
+            If ``return_map`` is set.
+
+        Raises
+        ------
+        NotFittedError
+            Before :meth:`fit` or :meth:`load_state`.
+        FormatError
+            For another number of mel bands, or values that are not finite.
+        """
+        import torch
+
+        from dcase_asd.networks.resnet import as_picture
+
+        network = self._fitted()
+        if segments.ndim != 3 or segments.shape[2] != network.n_bands:
+            raise FormatError(f"expected log-mel segments [segment, frame, {network.n_bands}], got {segments.shape}")
+        vectors, maps = [], []
+        for first in range(0, len(segments), _EMBED_BATCH):
+            part = np.asarray(segments[first : first + _EMBED_BATCH], dtype=np.float32)
+            if not np.isfinite(part).all():
+                raise FormatError(f"segments {first}..{first + len(part) - 1}: values are not finite; re-run stage 2")
+            full = np.zeros((_EMBED_BATCH, *part.shape[1:]), dtype=np.float32)
+            full[: len(part)] = part
+            with torch.inference_mode():
+                features, vector = network(as_picture(torch.from_numpy(full).to(self._device)))
+            vectors.append(vector[: len(part)].cpu().numpy())
+            if self.config.return_map:
+                maps.append(np.ascontiguousarray(features[: len(part)].cpu().numpy()))
+        if not vectors:
+            raise FormatError("expected at least one segment, got none")
+        return np.concatenate(vectors), np.concatenate(maps) if maps else None
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Return backbone, heads and the record of the training (JSON as bytes)."""
+        from dcase_asd.training.checkpoint import model_arrays
+
+        body = {f"backbone.{name}": value for name, value in model_arrays(self._fitted()).items()}
+        text = json.dumps(self._record, sort_keys=True, ensure_ascii=False).encode()
+        return {**body, **self._heads, "record": np.frombuffer(text, dtype=np.uint8).copy()}
+
+    def load_state(self, tensors: Mapping[str, NDArray[Any]]) -> None:
+        """Take over what :meth:`state` returned; ``FormatError`` if it does not fit the configuration."""
+        from dcase_asd.extractors._shared.exposure_model import build_network
+        from dcase_asd.training.checkpoint import set_model
+
+        body = {n.removeprefix("backbone."): v for n, v in tensors.items() if n.startswith("backbone.")}
+        if "input_mean" not in body or "record" not in tensors:
+            raise FormatError("not the state of an outlier_exposure extractor: backbone.input_mean or record is missing")
+        network = build_network(self.config, n_bands=len(body["input_mean"]))
+        set_model(network, body, where="outlier_exposure state")
+        self._heads = {name: np.array(value) for name, value in tensors.items() if name.startswith("terms.")}
+        self._record = dict(json.loads(tensors["record"].tobytes()))
+        self._take(network, "cpu")
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What was trained on what: machine, others, counts, classes, loss weights, steps."""
+        return dict(self._record)
+
+    def _fitted(self) -> ResNet18:
+        if self._backbone is None:
+            raise NotFittedError("outlier_exposure: call fit (or load a saved state) before embed or state")
+        return self._backbone
+
+    def _take(self, network: Any, device: str) -> None:
+        import torch
+
+        # one layout however the network came here: another layout may round differently
+        layout = torch.channels_last if self.config.channels_last else torch.contiguous_format
+        self._backbone = network.to(device).to(memory_format=layout).eval().requires_grad_(requires_grad=False)
+        self._device = device
+
+    def _mixup(self) -> MixupConfig:
+        from dcase_asd.training.mixup import MixupConfig
+
+        given = self.config
+        return MixupConfig(alpha=given.mixup_alpha, probability=given.mixup_probability, schedule=given.mixup_schedule)
+
+    def _train_config(self) -> TrainConfig:
+        from dcase_asd.training.contract import TrainConfig
+
+        own = configs.to_dict(self.config)
+        return configs.build(TrainConfig, {name: own[name] for name in _TRAIN_FIELDS}, where="outlier_exposure")
+
+
+_TRAIN_FIELDS = (
+    "epochs",
+    "optimiser",
+    "learning_rate",
+    "weight_decay",
+    "schedule",
+    "grad_clip",
+    "precision",
+    "channels_last",
+    "checkpoint_minutes",
+    "tensorboard",
+)
+
+
+def _summary(history: list[dict[str, float | None]]) -> str:
+    last = history[-1]
+    losses = [f"{n.replace('_', ' ')} {v:.3f}" for n, v in last.items() if v is not None and n.startswith(("train_", "valid_"))]
+    return f"trained {len(history)} epochs, {last['step']:.0f} steps; losses: {', '.join(losses)}"
