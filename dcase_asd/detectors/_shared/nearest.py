@@ -28,26 +28,26 @@ class Bank:
     center : ndarray [dim]
     points : ndarray [point, dim]
         Centred points, block after block.
-    augmented : ndarray [point, dim + 1]
-        ``[-2 b, |b|^2]``: one matrix product with ``[q, 1]`` gives ``|q - b|^2 - |q|^2``.
+    squared : ndarray [point]
+        Squared lengths of the centred points.
     blocks : mapping of str to (start, stop)
     """
 
     center: Array
     points: Array
-    augmented: Array
+    squared: Array
     blocks: Mapping[str, tuple[int, int]]
 
     @classmethod
     def of(cls, blocks: Mapping[str, Array]) -> Bank:
         """Make a bank of named blocks of points ``[point, dim]``."""
-        joined = np.concatenate(list(blocks.values()))
-        center = joined.mean(axis=0)
-        points = joined - center
+        points = np.concatenate(list(blocks.values()))
+        center = points.mean(axis=0)
+        points -= center
         squared = np.einsum("nd,nd->n", points, points)
         stops = np.cumsum([len(block) for block in blocks.values()]).tolist()
         places = dict(zip(blocks, zip([0, *stops[:-1]], stops, strict=True), strict=True))
-        return cls(center, points, np.concatenate([-2.0 * points, squared[:, None]], axis=1), places)
+        return cls(center, points, squared, places)
 
     def nearest(self, query: Array, *, k: int) -> dict[str, Array]:
         """Return, per block, the squared Euclidean distances to the nearest points, ascending.
@@ -68,7 +68,9 @@ class Bank:
         for begin in range(0, len(query), step):
             rows = slice(begin, begin + step)
             centred = query[rows] - self.center
-            partial = np.concatenate([centred, np.ones((len(centred), 1))], axis=1) @ self.augmented.T
+            # |q - b|^2 - |q|^2: the rest does not change which points are nearest
+            partial = (-2.0 * centred) @ self.points.T
+            partial += self.squared
             for name, size in sizes.items():
                 found[name][rows] = self._block(centred, partial, name=name, k=size)
         return found
