@@ -26,9 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["machine_reports"]
 
 
-def machine_reports(
-    context: Context, out: Path, unit: str, *, main: str, tables: tuple[Manifest, Labels]
-) -> list[MachineReport]:
+def machine_reports(context: Context, out: Path, unit: str, *, main: str, tables: tuple[Manifest, Labels]) -> list[MachineReport]:
     """Return one part per machine with labelled test clips; scores are those of the given unit of stage 7."""
     manifest, labels = tables
     scores = read_table(context.folders["ensemble"] / unit / "scores.csv", SCORE_SCHEMA)
@@ -123,11 +121,11 @@ def _picture(context: Context, folder: FeatureFolder, store: FeatureStore, row: 
 
 def _segments(context: Context, machine: str, main: str) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
     """Return centres of segments and their scores per clip, from the system's own or first member's detector."""
-    from dcase_asd.pipeline.reporting import member_detector
+    from dcase_asd.pipeline.reporting import system_detectors
 
     config = context.config
     seed = config["seeds"][0]
-    base = context.folders["scores"] / member_detector(config, main) / str(seed) / machine
+    base = context.folders["scores"] / system_detectors(config, main)[0] / str(seed) / machine
     table = read_table(base / "segments.csv", {"clip_id": "str", "start_s": "float"})
     scores = np.asarray(load_array(base / "segments.npy")).mean(axis=1)
     half = config["segments"]["length_s"] / 2

@@ -18,7 +18,7 @@ from dcase_asd.io.tables import write_table
 from dcase_asd.manifests.schema import Labels, Manifest
 from dcase_asd.pipeline.records import git_state, provenance
 from dcase_asd.pipeline.stage import Context
-from dcase_asd.pipeline.stages.ensemble import ALL_SEEDS, base_name, expand
+from dcase_asd.pipeline.stages.ensemble import ALL_SEEDS, UNSELECTED, base_name, expand
 from dcase_asd.pipeline.stages.scores import LEVEL_SYSTEMS
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from dcase_asd.evaluation.report.data import SystemRow
 
-__all__ = ["system_rows", "write_pages"]
+__all__ = ["system_detectors", "system_rows", "write_pages"]
 
 _SUBSETS = {"dev": "development", "eval": "evaluation"}
 #: Term keys of the rules to the short names the pages show.
@@ -101,9 +101,7 @@ def _metrics_of(out: Path, subset: str, names: Sequence[str]) -> list[Metrics]:
 
 def _comparators(config: Mapping[str, Any], metrics: Sequence[Metrics]) -> list[str]:
     systems = list(metrics[0].systems)
-    return [
-        s for p in config["evaluate"]["comparators"] for s in ([p] if p in systems else expand([p], systems))
-    ]
+    return [s for p in config["evaluate"]["comparators"] for s in ([p] if p in systems else expand([p], systems))]
 
 
 def _flat(rows: Sequence[SystemRow]) -> pd.DataFrame:
@@ -224,13 +222,12 @@ def _main_system(rows: Mapping[str, Sequence[SystemRow]]) -> str:
     return own[0] if own else ""
 
 
-def member_detector(config: Mapping[str, Any], system: str) -> str:
-    """Return the detector whose segment scores stand for a system in the report: itself or an ensemble's first member."""
+def system_detectors(config: Mapping[str, Any], system: str) -> list[str]:
+    """Return the detectors a system is made of: itself, or those an ensemble's patterns match."""
     if base_name(system) in config["detectors"]:
-        return base_name(system)
+        return [base_name(system)]
     for key, entry in config["ensembles"].items():
-        if system in (key, f"{key}_unselected"):
-            matches = [d for p in entry["members"] for d in config["detectors"] if expand([p.split(":")[0]], [d])]
-            if matches:
-                return str(matches[0])
+        if system in (key, key + UNSELECTED):
+            patterns = [p.split(":")[0] for p in entry["members"]]
+            return expand(patterns, list(config["detectors"]))
     raise DcaseAsdError(f"system {system!r} belongs to no detector or ensemble of the configuration")

@@ -43,14 +43,20 @@ class EnsembleStage(Stage):
     def units(self, context: Context) -> list[Unit]:
         """One unit a seed, and one over all seeds where there are several."""
         config = context.config
-        common = {"ensembles": config["ensembles"], "statistics": config["scores"]["statistics"], "rule": config["evaluate"]["rule"]}
+        common = {
+            "ensembles": config["ensembles"],
+            "statistics": config["scores"]["statistics"],
+            "rule": config["evaluate"]["rule"],
+        }
         selects = any(entry["n_best"] for entry in config["ensembles"].values())
         manifests = ["manifest.csv", "labels.csv"] if selects else ["manifest.csv"]
         levels = [f"level/{m}" for m in target_machines(context)]
         folders = {
             seed: [f"{key}/{s}/{m}" for key, s, m in detector_units(context) if s == seed] + levels for seed in config["seeds"]
         }
-        units = [Unit(str(seed), config=common, inputs={"scores": folders[seed], "manifests": manifests}) for seed in config["seeds"]]
+        units = [
+            Unit(str(seed), config=common, inputs={"scores": folders[seed], "manifests": manifests}) for seed in config["seeds"]
+        ]
         if len(config["seeds"]) > 1:
             everything = [name for names in folders.values() for name in names]
             units.append(Unit(ALL_SEEDS, config=common, inputs={"scores": everything, "manifests": manifests}))
@@ -62,7 +68,9 @@ class EnsembleStage(Stage):
         folders = list(dict.fromkeys(unit.inputs["scores"]))
         manifest = Manifest.read(context.folders["manifests"] / "manifest.csv")
         places = manifest.table[["clip_id", "machine", "section", "subset"]]
-        tables = {n: _collect(context.folders["scores"], folders, n).merge(places, on="clip_id") for n in ("scores", "calibration")}
+        tables = {
+            n: _collect(context.folders["scores"], folders, n).merge(places, on="clip_id") for n in ("scores", "calibration")
+        }
         standard = _standardised(tables, transductive=unit.config["statistics"] == "transductive")
         merged = {name: _over_seeds(table) for name, table in standard.items()}
         singles = merged if unit.name == ALL_SEEDS else {name: _over_seeds(table) for name, table in tables.items()}
@@ -135,7 +143,9 @@ def _standardised(tables: Mapping[str, pd.DataFrame], *, transductive: bool) -> 
         scores = table["score"].to_numpy(copy=True)
         for key, rows in table.groupby(groups).indices.items():
             if key not in fitted:
-                raise DataError(f"system {key[0]}, machine {key[2]}, section {key[3]}: no held-out normal clips to standardise by")
+                raise DataError(
+                    f"system {key[0]}, machine {key[2]}, section {key[3]}: no held-out normal clips to standardise by"
+                )
             scores[rows] = fitted[key].apply(scores[rows])
         result[name] = table.assign(score=scores)
     return result
@@ -160,7 +170,9 @@ def _combined(
 def _combine(table: pd.DataFrame, key: str, entry: Mapping[str, Any], wanted: Mapping[str, Sequence[str]]) -> pd.DataFrame:
     import pandas as pd
 
-    plugin, config = plugin_config("ensembles", {"name": entry["name"], **({"weights": entry["weights"]} if entry["weights"] else {})})
+    plugin, config = plugin_config(
+        "ensembles", {"name": entry["name"], **({"weights": entry["weights"]} if entry["weights"] else {})}
+    )
     parts = []
     for machine, members in wanted.items():
         rows = table[(table["machine"] == machine) & table["system"].isin(members)]
@@ -168,7 +180,9 @@ def _combine(table: pd.DataFrame, key: str, entry: Mapping[str, Any], wanted: Ma
         counts = rows.groupby("clip_id")["system"].nunique()
         present = set(rows["system"])
         rows = rows[rows["clip_id"].isin(counts.index[counts == len(present)])]
-        combined = plugin.implementation(config).combine(rows[["clip_id", "system", "score"]], [m for m in members if m in present])
+        combined = plugin.implementation(config).combine(
+            rows[["clip_id", "system", "score"]], [m for m in members if m in present]
+        )
         parts.append(pd.DataFrame({"clip_id": combined.index.to_numpy(), "system": key, "score": combined.to_numpy()}))
     return pd.concat(parts, ignore_index=True)
 

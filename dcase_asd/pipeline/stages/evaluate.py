@@ -86,7 +86,9 @@ class EvaluateStage(Stage):
             return
         if not known.all():
             first = manifest.table["clip_id"][~known].iloc[0]
-            raise DataError(f"{(~known).sum()} of {len(known)} test clips have no label, e.g. {first}; label all of a part or none")
+            raise DataError(
+                f"{(~known).sum()} of {len(known)} test clips have no label, e.g. {first}; label all of a part or none"
+            )
         clips = set(manifest.table["clip_id"])
         config = unit.config["evaluate"]
         provenance = {"rule": config["rule"], "seed": unit.name}

@@ -106,9 +106,7 @@ def _score_test(embeddings: Embeddings, unit: Unit, models: Path) -> _Scored:
     for section in sorted(set(embeddings.meta.section)):
         model = models / section / "main"
         if not model.is_dir():
-            raise DataError(
-                f"{unit.name}: section {section} has test clips but no training clips; add them or choose --sections"
-            )
+            raise DataError(f"{unit.name}: section {section} has test clips but no training clips; add them or choose --sections")
         chosen.append((np.flatnonzero(embeddings.meta.section == section), model))
     return _score_rows(embeddings, unit, chosen)
 

@@ -1,0 +1,180 @@
+"""Stage 9: the challenge submission, written and validated."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dcase_asd.errors import StageError
+from dcase_asd.evaluation.results import Metrics
+from dcase_asd.io.arrays import load_tensors
+from dcase_asd.io.atomic import write_json
+from dcase_asd.io.tables import read_table
+from dcase_asd.manifests.schema import Manifest
+from dcase_asd.pipeline.reporting import system_detectors
+from dcase_asd.pipeline.stage import Context, Stage, Unit
+from dcase_asd.pipeline.stages.detectors import embedding_folder
+from dcase_asd.pipeline.stages.ensemble import ALL_SEEDS
+from dcase_asd.pipeline.stages.evaluate import DECISION_SCHEMA, shown_systems
+from dcase_asd.pipeline.stages.scores import LEVEL_SYSTEMS, SCORE_SCHEMA
+from dcase_asd.submission.formats import year_format
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from dcase_asd.submission.writer import SystemEntry
+
+__all__ = ["SubmitStage"]
+
+#: A submission has at most four systems (dcase.community/challenge2023/submission).
+_MOST = 4
+
+
+class SubmitStage(Stage):
+    """Writes CSVs, meta.yaml and the zip for the evaluation machines, and checks them as the organisers' tools would."""
+
+    number = 9
+    name = "submit"
+    reads = "scores and decisions of evaluation clips"
+    writes = "submission zip"
+    version = 1
+    upstream = ("manifests", "extractor", "detectors", "ensemble", "evaluate")
+
+    def units(self, context: Context) -> list[Unit]:
+        """One unit."""
+        config = context.config
+        keys = ("submit", "evaluate", "ensembles", "detectors", "extractors", "seeds", "description", "features")
+        name = _source(config)
+        inputs = {"manifests": ["manifest.csv"], "ensemble": [name], "evaluate": [name], "extractor": [""], "detectors": [""]}
+        return [Unit("", config={key: config[key] for key in keys}, inputs=inputs)]
+
+    def run(self, context: Context, unit: Unit, out: Path, work: Path) -> None:
+        """Write the submission, or say why there is none."""
+        del work
+        config, year = unit.config, unit.config["submit"]["year"]
+        if not year:
+            write_json(out / "submission.json", {"archives": [], "note": "submit.year is 0: no submission was asked for"})
+            return
+        from dcase_asd.submission.validator import check_submission
+        from dcase_asd.submission.writer import write_submission
+
+        manifest = Manifest.read(context.folders["manifests"] / "manifest.csv").select(subset="eval", split="test")
+        if not len(manifest):
+            write_json(out / "submission.json", {"archives": [], "note": "the corpus has no evaluation clips"})
+            return
+        machines = sorted(set(manifest.machines))
+        entries = [_entry(context, config, system, manifest) for system in _systems(context, config)]
+        report = Path(config["submit"]["report"]) if config["submit"]["report"] else None
+        label = config["submit"]["label"]
+        archive = write_submission(out, year=year, label=label, systems=entries, report=report, machines=machines)
+        problems = check_submission(archive, year=year, machines=machines, file_lists=_file_lists(manifest))
+        for problem in problems:
+            context.log(str(problem))
+        errors = [str(p) for p in problems if p.severity == "error"]
+        if errors:
+            raise StageError("the submission just written is not valid:\n" + "\n".join(errors[:10]))
+        missing = sorted(set(year_format(year).evaluation) - set(machines))
+        record: dict[str, Any] = {
+            "archives": [archive.name],
+            "machines": machines,
+            "machines_of_the_year_not_in_the_corpus": missing,
+        }
+        write_json(out / "submission.json", record | {"warnings": [str(p) for p in problems]})
+
+    def check(self, context: Context, out: Path) -> None:
+        """The note is there."""
+        del context
+        if not (out / "submission.json").is_file():
+            raise StageError(f"{out}/submission.json was not written")
+
+
+def _source(config: Mapping[str, Any]) -> str:
+    return ALL_SEEDS if len(config["seeds"]) > 1 else str(config["seeds"][0])
+
+
+def _systems(context: Context, config: Mapping[str, Any]) -> list[str]:
+    if config["submit"]["systems"]:
+        return list(config["submit"]["systems"])[:_MOST]
+    known = _table(context, "ensemble", "scores.csv", SCORE_SCHEMA, config)["system"].unique()
+    skip = {*LEVEL_SYSTEMS, *config["evaluate"]["comparators"]}
+    return [s for s in shown_systems(config, sorted(known)) if s not in skip][:_MOST]
+
+
+def _table(context: Context, stage: str, name: str, schema: Mapping[str, str], config: Mapping[str, Any]) -> pd.DataFrame:
+    return read_table(context.folders[stage] / _source(config) / name, schema)
+
+
+def _entry(context: Context, config: Mapping[str, Any], system: str, manifest: Manifest) -> SystemEntry:
+    from dcase_asd.submission.writer import Author, SystemEntry
+
+    scores = _table(context, "ensemble", "scores.csv", SCORE_SCHEMA, config)
+    decisions = _table(context, "evaluate", "decisions.csv", DECISION_SCHEMA, config)
+    if system not in set(decisions["system"]):
+        raise StageError(f"submit.systems: {system!r} is not evaluated in stage 8; add it to evaluate.systems")
+    clips = manifest.table[["clip_id", "machine", "section", "domain", "path"]]
+    clips = clips.merge(scores[scores["system"] == system], on="clip_id", how="left", validate="one_to_one")
+    clips = clips.drop(columns="system").merge(decisions[decisions["system"] == system], on="clip_id", how="left")
+    clips = clips.assign(file_name=[Path(p).name for p in clips["path"]])
+    detectors = system_detectors(config, system)
+    authors = [Author(**author) for author in config["submit"]["authors"]] or [_placeholder_author(config)]
+    return SystemEntry(
+        name=f"{config['description'] or 'system'}: {system}"[:120],
+        abbreviation=system.replace("_", "")[:10],
+        clips=clips[["machine", "section", "domain", "file_name", "score", "decision"]],
+        authors=authors,
+        description={
+            "input_sampling_rate": config["features"].get("sample_rate_hz"),
+            "acoustic_features": config["features"]["name"],
+            "machine_learning_method": ", ".join(
+                dict.fromkeys(
+                    f"{config['extractors'][config['detectors'][d]['entry']['extractor']]['name']} + "
+                    f"{config['detectors'][d]['detector']['name']}"
+                    for d in detectors
+                )
+            ),
+            "ensemble_method_subsystem_count": len(detectors) * len(config["seeds"]),
+        },
+        total_parameters=_parameters(context, config, detectors, sorted(set(manifest.machines))),
+        macs=None,
+        results=_results(context, config, system),
+    )
+
+
+def _placeholder_author(config: Mapping[str, Any]) -> Any:
+    from dcase_asd.submission.writer import Author
+
+    surname, institution = config["submit"]["label"].split("_")[:2]
+    return Author(lastname=surname, firstname="?", email="?", institution=institution, location="?", corresponding=True)
+
+
+def _parameters(context: Context, config: Mapping[str, Any], detectors: Sequence[str], machines: Sequence[str]) -> int:
+    """Count the stored numbers of every model the system uses, over machines and seeds."""
+    from dcase_asd.submission.complexity import count_state
+
+    folders: set[Path] = set()
+    for detector in detectors:
+        extractor = config["detectors"][detector]["entry"]["extractor"]
+        for seed in config["seeds"]:
+            for machine in machines:
+                folders.add(context.folders["extractor"] / embedding_folder(config, extractor, seed, machine))
+                folders.update((context.folders["detectors"] / detector / str(seed) / machine).glob("*/main"))
+    return sum(count_state(load_tensors(folder / "tensors.safetensors")) for folder in sorted(folders))
+
+
+def _results(context: Context, config: Mapping[str, Any], system: str) -> dict[str, dict[str, float]]:
+    path = context.folders["evaluate"] / _source(config) / "dev" / "metrics.json"
+    keys = year_format(config["submit"]["year"]).result_keys
+    if not path.is_file():
+        return {}
+    machines = Metrics.read(path).systems[system].machines
+    return {
+        name: {key: 100.0 * entry.means[key] for key in keys}
+        for name, entry in machines.items()
+        if all(k in entry.means for k in keys)
+    }
+
+
+def _file_lists(manifest: Manifest) -> dict[tuple[str, str], list[str]]:
+    groups = manifest.table.groupby(["machine", "section"])["path"]
+    return {(str(m), str(s)): sorted(Path(p).name for p in paths) for (m, s), paths in groups}
