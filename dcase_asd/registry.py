@@ -105,7 +105,7 @@ def load(kind: str, name: str) -> Plugin:
     """
     modules = _modules(kind)
     if name not in modules:
-        raise UnknownNameError(kind.rstrip("s"), name, modules)
+        raise UnknownNameError("corpus" if kind == "corpora" else kind.rstrip("s"), name, modules)
     module: ModuleType = importlib.import_module(modules[name])
     try:
         return Plugin(kind, name, module.Config, module.INFO, getattr(module, module.INFO.implementation))
