@@ -22,8 +22,12 @@ def run(jobs: Sequence[Job], *, resources: Resources, done: Callable[[Any], None
         for function, arguments in jobs:
             done(function(*arguments))
         return
+    import warnings
+
     import joblib
 
+    # loky replaces a worker that has grown; the job is not lost, the message only frightens
+    warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given", category=UserWarning)
     # one start-up of the heavy libraries per worker, not per job: loky keeps its workers between calls
     with joblib.parallel_config(backend="loky", inner_max_num_threads=resources.threads):
         parallel = joblib.Parallel(n_jobs=min(resources.nj, len(jobs)), return_as="generator_unordered", pre_dispatch="n_jobs")

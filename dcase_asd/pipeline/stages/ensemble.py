@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dcase_asd.ensemble.selection import Selection, select
 from dcase_asd.errors import DataError, StageError
 from dcase_asd.io.tables import read_table, write_table
 from dcase_asd.manifests.schema import Labels, Manifest
@@ -21,6 +20,8 @@ from dcase_asd.scores.normalisation import Standardiser
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from dcase_asd.ensemble.selection import Selection
 
 __all__ = ["ALL_SEEDS", "EnsembleStage", "base_name", "expand"]
 
@@ -103,6 +104,8 @@ class EnsembleStage(Stage):
     ) -> Selection | None:
         if not entry["n_best"]:
             return None
+        from dcase_asd.ensemble.selection import select
+
         metrics = _development_metrics(context, scores[scores["system"].isin(members)], rule=unit.config["rule"])
         chosen = select(metrics, n_best=entry["n_best"], by=entry["select_by"])
         chosen.write(out / f"selection_{key}.json")
