@@ -57,13 +57,13 @@ def wander(n_samples: int, rng: np.random.Generator, *, tau_s: float, depth: flo
     drive[0] /= np.sqrt(1.0 - keep**2)
     coarse = depth * lfilter([1.0], [1.0, -keep], drive)
     at = np.arange(n_samples) * (_WANDER_RATE_HZ / SAMPLE_RATE_HZ)
-    return np.interp(at, np.arange(n_coarse), coarse)
+    return np.asarray(np.interp(at, np.arange(n_coarse), coarse))
 
 
 def phase_of(frequency_hz: ArrayLike, n_samples: int, *, start_rad: float = 0.0) -> Waveform:
     """Integrate a frequency (number or ``[sample]``) to a phase ``[sample]`` in radians."""
     steps = np.broadcast_to(np.asarray(frequency_hz, dtype=np.float64), (n_samples,)) * (2.0 * np.pi / SAMPLE_RATE_HZ)
-    return start_rad + np.cumsum(steps) - steps[0]
+    return np.asarray(start_rad + np.cumsum(steps) - steps[0])
 
 
 def harmonics(phase: Waveform, amplitudes: Sequence[float], *, rng: np.random.Generator, first: int = 1) -> Waveform:
@@ -97,7 +97,7 @@ def harmonics(phase: Waveform, amplitudes: Sequence[float], *, rng: np.random.Ge
 
 @cache
 def _circle_table() -> NDArray[np.complex128]:
-    return np.exp(2j * np.pi * np.arange(_N_TABLE) / _N_TABLE)
+    return np.asarray(np.exp(2j * np.pi * np.arange(_N_TABLE) / _N_TABLE))
 
 
 def _unit_circle(phase: Waveform) -> NDArray[np.complex128]:
@@ -135,14 +135,14 @@ def resonances(modes: Sequence[tuple[float, float, float]], *, floor: float = 0.
 
 def shaped_noise(n_samples: int, rng: np.random.Generator, *gains: Gain) -> Waveform:
     """Return Gaussian noise ``[sample]`` whose spectrum is the product of gains; root mean square 1 in expectation."""
-    frequency_hz = np.fft.rfftfreq(n_samples, 1.0 / SAMPLE_RATE_HZ)
+    frequency_hz: Waveform = np.arange(n_samples // 2 + 1) * np.float64(SAMPLE_RATE_HZ / n_samples)
     shape = np.ones(len(frequency_hz))
     for gain in gains:
         shape *= gain(frequency_hz)
     shape[0] = 0.0
     spectrum = (rng.standard_normal(len(shape)) + 1j * rng.standard_normal(len(shape))) * shape
     # Parseval: each bin but the first stands for two conjugate ones of variance 2 |shape|^2
-    return np.fft.irfft(spectrum, n_samples) * (n_samples / np.sqrt(4.0 * np.sum(shape**2)))
+    return np.asarray(np.fft.irfft(spectrum, n_samples) * (n_samples / np.sqrt(4.0 * np.sum(shape**2))))
 
 
 def poisson_times(rng: np.random.Generator, *, rate_hz: float, start_s: float, stop_s: float) -> NDArray[np.float64]:

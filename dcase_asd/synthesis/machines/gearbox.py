@@ -48,7 +48,7 @@ def render(attributes: Mapping[str, str], *, n_samples: int, rng: np.random.Gene
         n_samples, rng, resonances([(800.0, 500.0, 1.0), (1700.0, 700.0, 0.8), (3000.0, 1200.0, 0.4)], floor=0.08)
     )
     sound = load**0.5 * mesh * (1.0 + sway) + brush + 0.55 * jitter(rng, 0.12) * grind * (1.0 + 0.2 * np.cos(shaft))
-    return 1.15 * (sound + _additions(motor, shaft, rng=rng, fault=fault))
+    return np.asarray(1.15 * (sound + _additions(motor, shaft, rng=rng, fault=fault)))
 
 
 def _additions(motor: Waveform, shaft: Waveform, *, rng: np.random.Generator, fault: Fault) -> Waveform:
@@ -59,7 +59,7 @@ def _additions(motor: Waveform, shaft: Waveform, *, rng: np.random.Generator, fa
         blows = excitation(n_samples, times_s, 2.6 * np.exp(0.2 * rng.standard_normal(len(times_s))))
         total += fault.severity * ring(blows, _CASING_MODES)
     if fault.cause == "worn_teeth":
-        total += 0.12 * fault.severity * shaped_noise(n_samples, rng, sloped(2000.0, -6.0, low_hz=900.0))
+        total += 0.10 * fault.severity * shaped_noise(n_samples, rng, sloped(2000.0, -6.0, low_hz=900.0))
     if fault.cause == "dry_teeth":
         hiss = shaped_noise(n_samples, rng, resonances([(4300.0, 1800.0, 1.0)]))
         total += 0.17 * fault.severity * hiss * (1.0 + np.cos(_TEETH[2] * shaft / 4.0)) * (1.0 + 0.5 * np.cos(motor))
@@ -67,7 +67,7 @@ def _additions(motor: Waveform, shaft: Waveform, *, rng: np.random.Generator, fa
         for _ in range(rng.integers(2, 4)):
             start_s = rng.uniform(0.0, duration_s - 0.5)
             times_s = start_s + np.cumsum(rng.exponential(0.018, 18))
-            total += fault.severity * ring(excitation(n_samples, times_s, rng.gamma(2.0, 1.8, 18)), _CASING_MODES)
+            total += fault.severity * ring(excitation(n_samples, times_s, rng.gamma(2.0, 1.4, 18)), _CASING_MODES)
     if fault.cause == "slipping_brush":
         whine = phase_of(7.0 * np.gradient(motor) * SAMPLE_RATE_HZ / (2 * np.pi) * 4.0, n_samples)
         start_s = rng.uniform(0.0, 0.5 * duration_s)

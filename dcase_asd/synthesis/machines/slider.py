@@ -56,7 +56,7 @@ def _motion(top: float, push: float, duration_s: float, *, rng: np.random.Genera
     peak = push * ramp_s
     glide_s = max(_STROKE_M / peak - ramp_s, 0.0)
     travel_s, dwell_s = 2 * ramp_s + glide_s, 0.25 * jitter(rng, 0.03)
-    time_s = np.arange(int(round(duration_s * SAMPLE_RATE_HZ))) / SAMPLE_RATE_HZ
+    time_s = np.arange(round(duration_s * SAMPLE_RATE_HZ)) / SAMPLE_RATE_HZ
     start_s = -rng.random() * 2.0 * (travel_s + dwell_s)
     speed, knocks, sign = np.zeros(len(time_s)), [], 1.0
     while start_s < duration_s:

@@ -68,7 +68,7 @@ def _additions(turn: Waveform, *, start_s: float, stop_s: float, rng: np.random.
         total += 0.18 * fault.severity * spark * (1.0 + np.cos(turn / 2.0)) * (1.0 + np.cos(phase_of(100.0, n_samples)))
     if fault.cause == "rattling_debris":
         times_s = poisson_times(rng, rate_hz=9.0, start_s=start_s, stop_s=stop_s)
-        total += 3.4 * fault.severity * ring(excitation(n_samples, times_s, rng.gamma(2.0, 0.6, len(times_s))), _HOSE_MODES)
+        total += 2.8 * fault.severity * ring(excitation(n_samples, times_s, rng.gamma(2.0, 0.6, len(times_s))), _HOSE_MODES)
     if fault.cause == "unbalanced_turbine":
         sway = 1.0 + 0.8 * np.cos(phase_of(6.5 * jitter(rng, 0.2), n_samples))
         total += 0.32 * fault.severity * sway * harmonics(turn, [1.0, 0.3, 0.3, 0.1], rng=rng)
