@@ -131,7 +131,7 @@ def _machine_names(machines: Sequence[str], *, default: Sequence[str], layout: s
 def _stands(goal: Path, wanted: Mapping[str, Any]) -> bool:
     record = goal / RECORD_NAME
     if not record.is_file():
-        if goal.is_dir() and any(goal.iterdir()) or goal.is_file():
+        if goal.is_file() or (goal.is_dir() and any(goal.iterdir())):
             raise UsageError(
                 f"{goal}: exists and is no synthetic corpus (no {RECORD_NAME}); choose another folder or move it away"
             )

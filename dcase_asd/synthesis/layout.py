@@ -62,8 +62,8 @@ class Plan:
 def plan_dcase2023(machine: Machine, *, size: Size, seed: int) -> Plan:
     """Plan one machine in the DCASE 2023 layout; test clips of evaluation machines become anonymous, in shuffled order."""
     folder = f"dcase2023t2/{machine.subset}_data/raw/{machine.name}"
-    train = [_named(machine, folder, "train", *spec) for spec in _takes_2023(machine, "train", size)]
-    test = [_named(machine, folder, "test", *spec) for spec in _takes_2023(machine, "test", size)]
+    train = [_named(machine, folder, "train", spec) for spec in _takes_2023(machine, "train", size)]
+    test = [_named(machine, folder, "test", spec) for spec in _takes_2023(machine, "test", size)]
     tables = {}
     if machine.subset == "eval":
         test = _anonymous(machine, folder, test, seed=seed)
@@ -125,9 +125,8 @@ def _rotation(machine: Machine, conditions: Sequence[Condition], count: int, lab
         yield conditions[index % n_conditions], cause
 
 
-def _named(
-    machine: Machine, folder: str, split: str, domain: str, label: str, index: int, condition: Condition, cause: str
-) -> Clip:
+def _named(machine: Machine, folder: str, split: str, spec: tuple[str, str, int, Condition, str]) -> Clip:
+    domain, label, index, condition, cause = spec
     key = f"{domain}_{split}_{label}_{index:04d}"
     stem = f"section_00_{key}_{condition.suffix}"
     return Clip(

@@ -82,4 +82,4 @@ def record(machine: Machine, take: Take, *, n_samples: int, seed: int, difficult
     noise_db = -condition.snr_db + _NOISE_SCATTER_DB * level.standard_normal()
     gain_db = _LEVEL_DB + level.uniform(-_GAIN_DB, _GAIN_DB)
     mixed = 10.0 ** (gain_db / 20.0) * (wet + 10.0 ** (noise_db / 20.0) * noise)
-    return np.clip(mixed, -1.0, 1.0)
+    return np.asarray(np.clip(mixed, -1.0, 1.0))

@@ -41,7 +41,7 @@ def room_response(place: str, *, reverberation_s: float, rng: np.random.Generato
     gains *= np.exp(0.15 * rng.standard_normal(_N_EARLY)) * np.exp(-delays_s / 0.02)
     np.add.at(response, np.maximum((delays_s * SAMPLE_RATE_HZ).astype(np.int64), 1), gains)
     response[0] += 1.0
-    return response / np.sqrt(np.sum(response**2))
+    return np.asarray(response / np.sqrt(np.sum(response**2)))
 
 
 def reverberate(dry: Waveform, response: Waveform) -> Waveform:

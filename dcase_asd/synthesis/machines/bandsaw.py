@@ -66,7 +66,7 @@ def _additions(wheel: Waveform, band: Waveform, cut: Waveform, *, rng: np.random
         total += 0.50 * fault.severity * touch * scrape
     if fault.cause == "singing_band":
         pitch = 1870.0 * jitter(rng, 0.06) * (1.0 + wander(n_samples, rng, tau_s=0.2, depth=0.004))
-        total += 0.20 * fault.severity * cut * harmonics(phase_of(pitch, n_samples), [1.0, 0.5, 0.25], rng=rng)
+        total += 0.28 * fault.severity * cut * harmonics(phase_of(pitch, n_samples), [1.0, 0.5, 0.25], rng=rng)
     return total
 
 

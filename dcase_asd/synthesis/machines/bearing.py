@@ -44,12 +44,12 @@ def render(attributes: Mapping[str, str], *, n_samples: int, rng: np.random.Gene
         resonances([(1250.0, 600.0, 0.8), (2840.0, 900.0, 0.7), (4350.0, 1100.0, 0.35)], floor=0.10),
         sloped(900.0 * pace, -3.0 * jitter(rng, 0.1)),
     )
-    dry = 1.0 + 0.5 * fault.of("starved_lubrication")
+    dry = 1.0 + 0.22 * fault.of("starved_lubrication")
     hum = harmonics(turn, [a * jitter(rng, 0.15) for a in (0.35, 0.42, 0.18, 0.24, 0.10, 0.14, 0.06, 0.08, 0.04, 0.05)], rng=rng)
     poles = harmonics(4.0 * turn, [0.12, 0.10, 0.05, 0.08, 0.03, 0.03], rng=rng)
     wobble = 1.0 + 0.08 * np.cos(turn) + np.minimum(0.55 * fault.of("broken_cage"), 0.9) * np.cos(_CAGE * turn)
     rolling = 0.62 * pace**0.8 * jitter(rng, 0.12) * dry * roll * wobble
-    return 1.2 * (hum + poles + rolling + _additions(turn, rng=rng, fault=fault))
+    return np.asarray(1.2 * (hum + poles + rolling + _additions(turn, rng=rng, fault=fault)))
 
 
 def _additions(turn: Waveform, *, rng: np.random.Generator, fault: Fault) -> Waveform:
@@ -63,13 +63,13 @@ def _additions(turn: Waveform, *, rng: np.random.Generator, fault: Fault) -> Wav
         load_order = {"outer_race": 0.0, "inner_race": 1.0, "ball": _CAGE}[fault.cause]
         angle = load_order * np.interp(times_s, np.arange(n_samples) / SAMPLE_RATE_HZ, turn)
         blows = np.exp(0.15 * rng.standard_normal(len(times_s))) * (0.55 + 0.45 * np.cos(angle))
-        total += 0.9 * fault.severity * ring(excitation(n_samples, times_s, blows), _HOUSING_MODES)
+        total += 1.7 * fault.severity * ring(excitation(n_samples, times_s, blows), _HOUSING_MODES)
     if fault.cause == "dirt":
         times_s = poisson_times(rng, rate_hz=7.0, start_s=0.0, stop_s=duration_s)
-        total += 1.4 * fault.severity * ring(excitation(n_samples, times_s, rng.gamma(1.5, 1.0, len(times_s))), _HOUSING_MODES)
+        total += 2.6 * fault.severity * ring(excitation(n_samples, times_s, rng.gamma(1.5, 1.0, len(times_s))), _HOUSING_MODES)
     if fault.cause == "starved_lubrication":
         hiss = shaped_noise(n_samples, rng, resonances([(5600.0, 1600.0, 1.0)]))
-        total += 0.14 * fault.severity * hiss * (1.0 + 0.6 * np.cos(turn))
+        total += 0.11 * fault.severity * hiss * (1.0 + 0.6 * np.cos(turn))
     return total
 
 

@@ -46,8 +46,8 @@ def render(attributes: Mapping[str, str], *, n_samples: int, rng: np.random.Gene
 
 def _swing(phase: Waveform, fault: Fault) -> Waveform:
     """Once-per-turn modulation: an unbalanced rotor sways, a bent blade passes the microphone with a gust."""
-    sway = np.minimum(0.28 * fault.of("imbalance"), 0.8) * np.cos(phase)
-    gust = np.minimum(0.9 * fault.of("bent_blade"), 2.5) * np.exp(8.0 * (np.cos(phase) - 1.0))
+    sway = np.minimum(0.40 * fault.of("imbalance"), 0.8) * np.cos(phase)
+    gust = np.minimum(0.8 * fault.of("bent_blade"), 2.5) * np.exp(8.0 * (np.cos(phase) - 1.0))
     return np.asarray(1.0 + sway + gust)
 
 
@@ -55,22 +55,22 @@ def _additions(phase: Waveform, *, rng: np.random.Generator, fault: Fault) -> Wa
     n_samples, duration_s = len(phase), len(phase) / SAMPLE_RATE_HZ
     total = np.zeros(n_samples)
     if fault.cause == "imbalance":
-        total += fault.severity * harmonics(phase, [0.30, 0.16, 0.08], rng=rng)
+        total += fault.severity * harmonics(phase, [0.34, 0.20, 0.11], rng=rng)
     if fault.cause == "bent_blade":
         total += fault.severity * harmonics(phase, [0.0 if k % _N_BLADES == 0 else 0.06 for k in range(1, 25)], rng=rng)
     if fault.cause == "clogged_inlet":
         surge = 1.0 + 0.7 * np.sin(phase_of(3.1 * jitter(rng, 0.1), n_samples))
-        total += 0.42 * fault.severity * surge * shaped_noise(n_samples, rng, sloped(90.0, -9.0))
+        total += 0.44 * fault.severity * surge * shaped_noise(n_samples, rng, sloped(90.0, -9.0))
     if fault.cause == "loose_guard":
         hits = times_of_phase(phase, offset=rng.random())
         start_s = rng.uniform(0.0, 0.5 * duration_s)
         taken = (rng.random(len(hits)) < 0.6) & (hits > start_s) & (hits < start_s + 0.45 * duration_s)
-        blows = excitation(n_samples, hits[taken], rng.gamma(3.0, 0.8, int(taken.sum())))
+        blows = excitation(n_samples, hits[taken], rng.gamma(3.0, 1.2, int(taken.sum())))
         total += fault.severity * ring(blows, _GUARD_MODES)
     if fault.cause == "dry_bearing":
         pitch = 2750.0 * jitter(rng, 0.05) * (1.0 + wander(n_samples, rng, tau_s=0.3, depth=0.006))
         start_s = rng.uniform(0.0, 0.4 * duration_s)
-        squeal = harmonics(phase_of(pitch, n_samples), [0.10, 0.03], rng=rng) * (1.0 + 0.6 * np.cos(phase))
+        squeal = harmonics(phase_of(pitch, n_samples), [0.22, 0.07], rng=rng) * (1.0 + 0.6 * np.cos(phase))
         total += fault.severity * squeal * gate(n_samples, start_s, start_s + 0.6 * duration_s, rise_s=0.2, fall_s=0.2)
     return total
 

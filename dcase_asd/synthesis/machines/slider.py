@@ -56,7 +56,7 @@ def _motion(top: float, push: float, duration_s: float, *, rng: np.random.Genera
     peak = push * ramp_s
     glide_s = max(_STROKE_M / peak - ramp_s, 0.0)
     travel_s, dwell_s = 2 * ramp_s + glide_s, 0.25 * jitter(rng, 0.03)
-    time_s = np.arange(int(round(duration_s * SAMPLE_RATE_HZ))) / SAMPLE_RATE_HZ
+    time_s = np.arange(round(duration_s * SAMPLE_RATE_HZ)) / SAMPLE_RATE_HZ
     start_s = -rng.random() * 2.0 * (travel_s + dwell_s)
     speed, knocks, sign = np.zeros(len(time_s)), [], 1.0
     while start_s < duration_s:
@@ -81,11 +81,11 @@ def _additions(speed: Waveform, position: Waveform, *, rng: np.random.Generator,
     if fault.cause == "dented_rail":
         mark = position.min() + rng.uniform(0.3, 0.7) * np.ptp(position)
         crossings = np.flatnonzero(np.diff(position > mark)) / SAMPLE_RATE_HZ
-        total += ring(excitation(n_samples, crossings, 1.9 * fault.severity), [(f * 1.3, d, a) for f, d, a in _RAIL_MODES])
+        total += ring(excitation(n_samples, crossings, 3.0 * fault.severity), [(f * 1.3, d, a) for f, d, a in _RAIL_MODES])
     if fault.cause == "dry_rail":
         pitch = (1500.0 + 1400.0 * np.abs(speed)) * jitter(rng, 0.05) * (1.0 + wander(n_samples, rng, tau_s=0.1, depth=0.01))
         squeak = harmonics(phase_of(pitch, n_samples), [0.5, 0.25, 0.15], rng=rng)
-        total += 0.22 * fault.severity * squeak * np.abs(speed) / 0.5 * (0.4 + 0.6 * (speed > 0))
+        total += 0.55 * fault.severity * squeak * np.abs(speed) / 0.5 * (0.4 + 0.6 * (speed > 0))
     if fault.cause == "loose_screw":
         ticks = times_of_phase(phase_of(np.abs(speed) / 0.0125, n_samples))
         ticks = ticks[rng.random(len(ticks)) < 0.5]
@@ -94,7 +94,7 @@ def _additions(speed: Waveform, position: Waveform, *, rng: np.random.Generator,
     if fault.cause == "stick_slip":
         scrape = shaped_noise(n_samples, rng, sloped(1200.0, -4.0, low_hz=500.0))
         rough = np.abs(np.gradient(speed)) * SAMPLE_RATE_HZ
-        total += 0.035 * np.minimum(rough, 10.0) * scrape * min(fault.severity, 2.0) * (np.abs(speed) > 0.02)
+        total += 0.07 * np.minimum(rough, 10.0) * scrape * min(fault.severity, 2.0) * (np.abs(speed) > 0.02)
     return total
 
 

@@ -57,7 +57,7 @@ def render(attributes: Mapping[str, str], *, n_samples: int, rng: np.random.Gene
 
 def _pass_by(volt: float, duration_s: float, *, rng: np.random.Generator, fault: Fault) -> tuple[Waveform, Waveform]:
     """Return loudness ``[sample]`` by distance and motor run-up ``[sample]`` between standstills (0 to 1)."""
-    n_samples = int(round(duration_s * SAMPLE_RATE_HZ))
+    n_samples = round(duration_s * SAMPLE_RATE_HZ)
     drive_s = duration_s * 0.58 * (34.0 / volt) ** 0.5 * jitter(rng, 0.03) * (1.0 + 0.06 * min(fault.of("wound_axle"), 2.0))
     start_s = rng.uniform(0.12, 0.24) * duration_s
     run = gate(n_samples, start_s, start_s + drive_s, rise_s=0.35, fall_s=0.25)
@@ -72,21 +72,21 @@ def _additions(motor: Waveform, wheel: Waveform, *, rng: np.random.Generator, fa
     total = np.zeros(n_samples)
     if fault.cause == "chipped_gear":
         times_s = times_of_phase(wheel, offset=rng.random())
-        blows = excitation(n_samples, times_s, 2.4 * np.exp(0.2 * rng.standard_normal(len(times_s))))
+        blows = excitation(n_samples, times_s, 1.7 * np.exp(0.2 * rng.standard_normal(len(times_s))))
         total += fault.severity * ring(blows, _CRACK_MODES)
     if fault.cause == "melted_gear":
         growl = shaped_noise(n_samples, rng, sloped(500.0, -6.0, low_hz=200.0))
-        total += 0.30 * fault.severity * growl * (1.0 + 0.8 * np.cos(motor))
+        total += 0.28 * fault.severity * growl * (1.0 + 0.8 * np.cos(motor))
     if fault.cause == "wound_axle":
         rub = shaped_noise(n_samples, rng, resonances([(3600.0, 2200.0, 1.0)]))
         total += 0.34 * fault.severity * rub * np.maximum(np.cos(wheel), 0.0) ** 3
     if fault.cause == "loose_body":
         times_s = times_of_phase(wheel, turns=0.5)
         times_s = times_s[rng.random(len(times_s)) < 0.3] + 0.008 * rng.random()
-        blows = excitation(n_samples, times_s, rng.gamma(2.0, 1.1, len(times_s)))
+        blows = excitation(n_samples, times_s, rng.gamma(2.0, 0.7, len(times_s)))
         total += fault.severity * ring(blows, [(640.0, 0.02, 0.7), (1520.0, 0.01, 0.6), (2700.0, 0.007, 0.4)])
     if fault.cause == "bent_shaft":
-        total += 0.12 * fault.severity * harmonics(wheel, [1.0, 0.8, 0.6, 0.5, 0.4, 0.3, 0.2, 0.2], rng=rng)
+        total += 0.16 * fault.severity * harmonics(wheel, [1.0, 0.8, 0.6, 0.5, 0.4, 0.3, 0.2, 0.2], rng=rng)
     return total
 
 

@@ -68,7 +68,7 @@ def _rotor_fault(turn: Waveform, *, rng: np.random.Generator, fault: Fault) -> W
     if fault.cause == "loose_arm":
         times_s = times_of_phase(turn, turns=4.0)
         times_s = times_s[rng.random(len(times_s)) < 0.5]
-        total += 1.1 * fault.severity * ring(excitation(n_samples, times_s, rng.gamma(2.0, 0.5, len(times_s))), _ARM_MODES)
+        total += 2.0 * fault.severity * ring(excitation(n_samples, times_s, rng.gamma(2.0, 0.5, len(times_s))), _ARM_MODES)
     if fault.cause == "dry_motor":
         scrape = shaped_noise(n_samples, rng, resonances([(5900.0, 1300.0, 1.0), (4200.0, 600.0, 0.5)]))
         total += 0.30 * fault.severity * scrape * np.maximum(np.cos(turn / 3.0), 0.0)
@@ -76,7 +76,7 @@ def _rotor_fault(turn: Waveform, *, rng: np.random.Generator, fault: Fault) -> W
         times_s = times_of_phase(turn, turns=0.5)
         swing = np.interp(times_s, np.arange(n_samples) / SAMPLE_RATE_HZ, wander(n_samples, rng, tau_s=0.25, depth=1.0))
         times_s = times_s[swing > 0.7]
-        total += 0.7 * fault.severity * ring(excitation(n_samples, times_s, 1.0), [(3300.0, 0.002, 0.8), (6200.0, 0.001, 0.6)])
+        total += 1.2 * fault.severity * ring(excitation(n_samples, times_s, 1.0), [(3300.0, 0.002, 0.8), (6200.0, 0.001, 0.6)])
     return total
 
 

@@ -49,7 +49,7 @@ def render(attributes: Mapping[str, str], *, n_samples: int, rng: np.random.Gene
     if worse:
         bad = rng.uniform(0.3, 0.7) * float(np.ptp(travel)) + travel[0]
         near = np.interp(clacks, np.arange(n_samples) / SAMPLE_RATE_HZ, travel)
-        heights[np.abs(near - bad) < 2 * np.pi * 1.1] *= 1.0 + 2.4 * worse
+        heights[np.abs(near - bad) < 2 * np.pi * 1.1] *= 1.0 + 2.5 * worse
     modes = [*_TRACK_MODES, (wheel_hz * jitter(rng, 0.01), 0.010, 0.5), (2.1 * wheel_hz, 0.006, 0.3)]
     sound = ring(excitation(n_samples, clacks, heights * (speed.max() / 0.4)), modes)
     motor = harmonics(9.0 * wheel, [motor_gain * a * jitter(rng, 0.2) for a in (1.0, 0.4, 0.7, 0.2, 0.3, 0.1)], rng=rng)
@@ -62,7 +62,7 @@ def render(attributes: Mapping[str, str], *, n_samples: int, rng: np.random.Gene
 
 def _journey(speed_m_s: float, duration_s: float, *, rng: np.random.Generator) -> tuple[Waveform, Waveform, Waveform]:
     """Return speed ``[sample]`` in m/s, the same relative to the top, and loudness by distance."""
-    n_samples = int(round(duration_s * SAMPLE_RATE_HZ))
+    n_samples = round(duration_s * SAMPLE_RATE_HZ)
     drive_s = duration_s * 0.6 * (0.44 / speed_m_s) ** 0.4 * jitter(rng, 0.03)
     start_s = rng.uniform(0.10, 0.22) * duration_s
     run = gate(n_samples, start_s, start_s + drive_s, rise_s=0.4, fall_s=0.4)
@@ -77,17 +77,17 @@ def _additions(wheel: Waveform, *, rng: np.random.Generator, fault: Fault) -> Wa
     if fault.cause == "flat_wheel":
         times_s = times_of_phase(wheel, offset=rng.random())
         blows = excitation(n_samples, times_s, np.exp(0.2 * rng.standard_normal(len(times_s))))
-        total += 0.75 * fault.severity * ring(blows, _TRACK_MODES)
+        total += 1.5 * fault.severity * ring(blows, _TRACK_MODES)
     if fault.cause == "squealing_axle":
         pitch = 3450.0 * jitter(rng, 0.06) * (1.0 + wander(n_samples, rng, tau_s=0.1, depth=0.008))
-        total += 0.16 * fault.severity * harmonics(phase_of(pitch, n_samples), [1.0, 0.3], rng=rng) * (1.0 + np.cos(wheel))
+        total += 0.26 * fault.severity * harmonics(phase_of(pitch, n_samples), [1.0, 0.3], rng=rng) * (1.0 + np.cos(wheel))
     if fault.cause == "obstacle":
         start_s = rng.uniform(0.35, 0.6) * duration_s
         bumps = start_s + np.cumsum(rng.exponential(0.05, 5))
-        total += 3.0 * fault.severity * ring(excitation(n_samples, bumps, rng.gamma(4.0, 0.3, 5)), _TRACK_MODES)
+        total += 3.8 * fault.severity * ring(excitation(n_samples, bumps, rng.gamma(4.0, 0.3, 5)), _TRACK_MODES)
     if fault.cause == "slipping_wheel":
         rub = shaped_noise(n_samples, rng, resonances([(5200.0, 1800.0, 1.0)]))
-        total += 0.20 * fault.severity * rub * np.clip(wander(n_samples, rng, tau_s=0.15, depth=1.0), 0.0, 2.0)
+        total += 0.36 * fault.severity * rub * np.clip(wander(n_samples, rng, tau_s=0.15, depth=1.0), 0.0, 2.0)
     return total
 
 

@@ -62,16 +62,16 @@ def _additions(turn: Waveform, *, start_s: float, stop_s: float, rng: np.random.
     total = np.zeros(n_samples)
     if fault.cause == "whistling_leak":
         pitch = 2150.0 * jitter(rng, 0.08) * (1.0 + wander(n_samples, rng, tau_s=0.2, depth=0.005))
-        total += 0.15 * fault.severity * harmonics(phase_of(pitch, n_samples), [1.0, 0.4, 0.15], rng=rng)
+        total += 0.27 * fault.severity * harmonics(phase_of(pitch, n_samples), [1.0, 0.4, 0.15], rng=rng)
     if fault.cause == "worn_brushes":
         spark = shaped_noise(n_samples, rng, resonances([(6200.0, 2500.0, 1.0)]))
-        total += 0.30 * fault.severity * spark * (1.0 + np.cos(turn / 2.0)) * (1.0 + np.cos(phase_of(100.0, n_samples)))
+        total += 0.18 * fault.severity * spark * (1.0 + np.cos(turn / 2.0)) * (1.0 + np.cos(phase_of(100.0, n_samples)))
     if fault.cause == "rattling_debris":
         times_s = poisson_times(rng, rate_hz=9.0, start_s=start_s, stop_s=stop_s)
-        total += 2.2 * fault.severity * ring(excitation(n_samples, times_s, rng.gamma(2.0, 0.6, len(times_s))), _HOSE_MODES)
+        total += 2.8 * fault.severity * ring(excitation(n_samples, times_s, rng.gamma(2.0, 0.6, len(times_s))), _HOSE_MODES)
     if fault.cause == "unbalanced_turbine":
         sway = 1.0 + 0.8 * np.cos(phase_of(6.5 * jitter(rng, 0.2), n_samples))
-        total += 0.20 * fault.severity * sway * harmonics(turn, [1.0, 0.3, 0.3, 0.1], rng=rng)
+        total += 0.32 * fault.severity * sway * harmonics(turn, [1.0, 0.3, 0.3, 0.1], rng=rng)
     if fault.cause == "clogged_nozzle":
         flutter = np.maximum(np.sin(phase_of(17.0 * jitter(rng, 0.1), n_samples)), 0.0)
         total += 0.30 * fault.severity * flutter * shaped_noise(n_samples, rng, resonances([(420.0, 350.0, 1.0)]))
