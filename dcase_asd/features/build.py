@@ -18,7 +18,7 @@ from dcase_asd import registry
 from dcase_asd.errors import AudioError, ConfigError, FormatError, ManifestError
 from dcase_asd.features.base import Feature
 from dcase_asd.features.plan import Clip, SplitPlan, plan_machine
-from dcase_asd.features.signal import SILENCE_DB, read_waveform
+from dcase_asd.features.signal import SILENCE_DB, level_db, read_channel, resample
 from dcase_asd.features.statistics import Moments
 from dcase_asd.io.arrays import load_array
 from dcase_asd.io.atomic import write_json
@@ -205,11 +205,15 @@ def _feature(name: str, config: Any) -> Feature[Any]:
 
 
 def _moments_chunk(job: _Job) -> list[Moments]:
-    return [Moments.of(_read(clip, job.config)[0]) for clip in job.clips]
+    return [Moments.of(_resampled(clip, _read(clip, job.config), job.config)) for clip in job.clips]
 
 
-def _read(clip: Clip, config: Any) -> tuple[NDArray[np.float32], float]:
-    return read_waveform(clip.path, config, n_samples=clip.n_samples, sample_rate_hz=clip.sample_rate_hz)
+def _read(clip: Clip, config: Any) -> NDArray[np.float32]:
+    return read_channel(clip.path, channel=config.channel, n_samples=clip.n_samples, sample_rate_hz=clip.sample_rate_hz)
+
+
+def _resampled(clip: Clip, waveform: NDArray[np.float32], config: Any) -> NDArray[np.float32]:
+    return resample(waveform, from_hz=clip.sample_rate_hz, to_hz=config.sample_rate_hz)
 
 
 def _write_chunk(job: _Job) -> list[float]:
@@ -234,8 +238,9 @@ def _compute(clip: Clip, job: _Job) -> tuple[NDArray[Any], NDArray[np.float32] |
         array = load_array(clip.path)
         return (array.T if clip.kind == "log_mel" else array[None]), None, float("nan")
     feature = _feature(job.name, job.config)
-    waveform, level = _read(clip, job.config)
-    return feature.compute(waveform, statistics=job.statistics), feature.power(waveform), level
+    original = _read(clip, job.config)
+    waveform = _resampled(clip, original, job.config)
+    return feature.compute(waveform, statistics=job.statistics), feature.power(waveform), level_db(original)
 
 
 class _Rows:

@@ -9,10 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcase_asd.errors import AudioError
-from dcase_asd.features.base import AudioConfig
 from dcase_asd.io.audio import read_audio, select_channel
 
-__all__ = ["level_db", "read_waveform", "resample", "resampled_length"]
+__all__ = ["SILENCE_DB", "level_db", "read_channel", "resample", "resampled_length"]
 
 #: Floor of a level: 24-bit PCM ends at -138 dB re full scale, so only silence lies here.
 SILENCE_DB = -200.0
@@ -37,28 +36,22 @@ def resample(waveform: NDArray[np.float32], *, from_hz: int, to_hz: int) -> NDAr
 
 def level_db(waveform: NDArray[np.float32]) -> float:
     """Return the RMS level of ``waveform [sample]`` in dB re full scale (amplitude 1); silence is -200."""
-    mean_square = float(np.mean(np.square(waveform, dtype=np.float64))) if len(waveform) else 0.0
-    return max(10.0 * math.log10(mean_square), SILENCE_DB) if mean_square > 0.0 else SILENCE_DB
+    wide = np.asarray(waveform, dtype=np.float64)
+    energy = float(wide @ wide)
+    return max(10.0 * math.log10(energy / len(wide)), SILENCE_DB) if energy > 0.0 else SILENCE_DB
 
 
-def read_waveform(path: Path, config: AudioConfig, *, n_samples: int, sample_rate_hz: int) -> tuple[NDArray[np.float32], float]:
-    """Read a recording as the feature wants it.
+def read_channel(path: Path, *, channel: str, n_samples: int, sample_rate_hz: int) -> NDArray[np.float32]:
+    """Read one channel ``[sample]`` of a recording and hold it against the manifest.
 
     Parameters
     ----------
     path : Path
         The recording.
-    config : AudioConfig
-        Its ``channel`` and ``sample_rate_hz`` are used.
+    channel : str
+        ``"mean"`` or a number.
     n_samples, sample_rate_hz : int
         What the manifest says.
-
-    Returns
-    -------
-    waveform : ndarray [sample], float32
-        At ``config.sample_rate_hz``.
-    level_db : float
-        RMS level of the channel before resampling.
 
     Raises
     ------
@@ -72,7 +65,6 @@ def read_waveform(path: Path, config: AudioConfig, *, n_samples: int, sample_rat
             "the file changed after stage 1: restore it or re-run stage 1"
         )
     try:
-        waveform = select_channel(samples, config.channel)
+        return select_channel(samples, channel)
     except AudioError as error:
         raise AudioError(f"{path}: {error}") from error
-    return resample(waveform, from_hz=rate, to_hz=config.sample_rate_hz), level_db(waveform)

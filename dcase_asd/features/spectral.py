@@ -1,7 +1,7 @@
 """What spectrogram features share: the frame spectra, computed in blocks that stay in the cache.
 
 Ten seconds at 16 kHz with the seed's window are 5 MB of overlapping frames. Touching fresh memory of that size costs as
-much as the arithmetic, so frames are taken 128 at a time: windowed into one buffer, transformed, reduced, and gone.
+much as the arithmetic, so frames are taken 206 at a time: windowed into one buffer, transformed, reduced, and gone.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from dcase_asd.features.framing import FrameGrid
 
 __all__ = ["FrameSpectra", "SpectralConfig", "scaled"]
 
-#: Measured (tests/benchmarks/frontend.py): 32 frames cost 50 % more per frame, all 618 of a 10 s clip 100 % more.
-_BLOCK = 128
+#: Measured (tests/benchmarks/frontend.py): 64 frames cost 20 % more; 206 divides the 618 frames of a 10 s clip evenly.
+_BLOCK = 206
 
 
 @configclass
