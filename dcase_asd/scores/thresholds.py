@@ -238,8 +238,8 @@ def oracle_threshold(scores: npt.ArrayLike, labels: npt.ArrayLike) -> Threshold:
     if truth.shape != values.shape or not np.isin(truth, [0, 1]).all() or len(np.unique(truth)) != 2:
         raise DataError(f"{values.size} scores need as many labels, 0 or 1, of both classes; found shape {truth.shape}")
     levels = np.unique(values)
-    # decisions are "score > threshold": between two levels lies every distinct decision; below all is "always alarm"
-    cuts = np.concatenate([[np.nextafter(levels[0], -np.inf)], (levels[:-1] + levels[1:]) / 2.0])[::-1]
+    # alarm if score > cut: every decision has one of the scores as its cut, but "always alarm", which lies below them all
+    cuts = np.concatenate([[np.nextafter(levels[0], -np.inf)], levels[:-1]])[::-1]
     positives, negatives = np.sort(values[truth == 1]), np.sort(values[truth == 0])
     hits = positives.size - np.searchsorted(positives, cuts, side="right")
     false = negatives.size - np.searchsorted(negatives, cuts, side="right")

@@ -25,7 +25,7 @@ def clips(draw, *, least=1):
     return labels[order], np.array(scores)[order] / 7.0
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=80)
 @given(clips(), st.sampled_from([0.05, 0.1, 0.25, 0.5, 0.99]))
 def test_areas_equal_scikit_learn(data, max_fpr):
     labels, scores = data
@@ -52,7 +52,7 @@ def test_negated_scores_give_the_complement(data):
     assert metrics.auc(labels, -scores) == pytest.approx(1 - metrics.auc(labels, scores), abs=TOLERANCE)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(clips(), st.integers(0, 10))
 def test_decisions_equal_scikit_learn(data, seed):
     labels, _ = data
