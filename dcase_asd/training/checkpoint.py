@@ -61,7 +61,7 @@ class Progress:
 
 def save_checkpoint(path: Path, model: nn.Module, optimiser: torch.optim.Optimizer, progress: Progress) -> None:
     """Write a checkpoint atomically."""
-    text = json.dumps(asdict(progress), sort_keys=True, allow_nan=False).encode()
+    text = json.dumps(asdict(progress), allow_nan=False).encode()  # unsorted: rows keep the order of their columns
     tensors = {f"model.{name}": value for name, value in model_arrays(model).items()}
     tensors |= {name: _array(value) for name, _, _, value in named_state(optimiser)}
     save_tensors(path, {**tensors, "progress": np.frombuffer(text, dtype=np.uint8)})
