@@ -81,11 +81,26 @@ def memory_members(files: Mapping[str, bytes]) -> Members:
 
 
 @contextlib.contextmanager
-def open_members(path: str | os.PathLike[str], report: Report) -> Iterator[Members]:
-    """Open a zip or a folder; what is unsafe in it is noted in ``report`` and left out."""
+def open_members(path: str | os.PathLike[str], report: Report, *, prefix: str = "") -> Iterator[Members]:
+    """Open a zip or a folder; what is unsafe in it is noted in ``report`` and left out.
+
+    Parameters
+    ----------
+    path : path-like
+        The zip or the folder.
+    report : Report
+        Where problems go.
+    prefix : str
+        What comes before the paths inside a folder, with ``/`` at its end.
+
+    Yields
+    ------
+    Members
+        The files, open as long as the block runs.
+    """
     source = Path(path)
     if source.is_dir():
-        yield _folder_members(source, report)
+        yield _folder_members(source, prefix, report)
         return
     with contextlib.ExitStack() as stack:
         archive = _open_zip(source, report, stack)
@@ -98,12 +113,12 @@ def _too_large(report: Report, name: str, found: object, limit: int) -> None:
     )
 
 
-def _folder_members(root: Path, report: Report) -> Members:
+def _folder_members(root: Path, prefix: str, report: Report) -> Members:
     sizes: dict[str, int] = {}
     for folder, folders, files in os.walk(root):
         for name in [*folders, *files]:
             path = Path(folder) / name
-            inside = path.relative_to(root).as_posix()
+            inside = prefix + path.relative_to(root).as_posix()
             if path.is_symlink():
                 report.error("link", inside, "is a symbolic link", "Put the file itself there.")
             elif path.is_file():
@@ -113,7 +128,7 @@ def _folder_members(root: Path, report: Report) -> Members:
             return memory_members({})
 
     def read(name: str, limit: int) -> bytes:
-        with (root / name).open("rb") as stream:
+        with (root / name.removeprefix(prefix)).open("rb") as stream:
             return stream.read(limit)
 
     return Members(sizes, read)

@@ -88,5 +88,8 @@ class Report:
 def _shown(value: object) -> str | None:
     if value is None:
         return None
-    text = str(value)
+    try:
+        text = str(value)
+    except ValueError:  # an integer of more digits than Python prints
+        text = f"a huge {type(value).__name__}"
     return text if len(text) <= _MAX_VALUE else f"{text[:_MAX_VALUE]}..."

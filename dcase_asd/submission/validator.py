@@ -59,8 +59,8 @@ def check_submission(path: str | os.PathLike[str], *, year: int, file_lists: Fil
         If the year is not known.
     """
     rules, report = year_format(year), Report()
-    with open_members(path, report) as opened:
-        members = _below_top(opened) if _is_top_folder(path) else opened
+    folder = _package_folder(path)
+    with open_members(folder or path, report, prefix=f"{TOP_FOLDER}/" if folder else "") as members:
         if not members.sizes and report.has_errors:
             return report.finish()  # it could not be opened: what it lacks is beside the point
         _check_package(members, rules=rules, lists=file_lists or {}, report=report)
@@ -90,15 +90,13 @@ class _Table:
     names: dict[str, int]
 
 
-def _is_top_folder(path: str | os.PathLike[str]) -> bool:
-    folder = Path(path).resolve()
-    return folder.name == TOP_FOLDER and folder.is_dir() and not (folder / TOP_FOLDER).is_dir()
-
-
-def _below_top(members: Members) -> Members:
-    prefix = f"{TOP_FOLDER}/"
-    sizes = {prefix + name: size for name, size in members.sizes.items()}
-    return Members(sizes, lambda name, limit: members.reader(name.removeprefix(prefix), limit))
+def _package_folder(path: str | os.PathLike[str]) -> Path | None:
+    """Return the folder ``task2`` that is meant; None for a zip or a folder without one."""
+    folder = Path(path).absolute()
+    inner = folder / TOP_FOLDER
+    if inner.is_dir():
+        return inner  # what lies beside it, the zip for example, is not in the package
+    return folder if folder.name == TOP_FOLDER and folder.is_dir() else None
 
 
 def _check_package(members: Members, *, rules: YearFormat, lists: FileLists, report: Report) -> None:
