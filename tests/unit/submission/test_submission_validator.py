@@ -8,8 +8,17 @@ from pathlib import Path
 import pytest
 
 from dcase_asd.errors import UnknownNameError
+from dcase_asd.manifests.schema import Manifest
 from dcase_asd.submission.formats import YEARS
-from dcase_asd.submission.validator import Problem, check_score_folder, check_submission
+from dcase_asd.submission.members import memory_members
+from dcase_asd.submission.problems import MAX_PROBLEMS, Report
+from dcase_asd.submission.validator import (
+    Problem,
+    check_members,
+    check_score_folder,
+    check_submission,
+    manifest_file_lists,
+)
 
 Files = dict[str, bytes]
 Save = Callable[..., Path]
@@ -169,7 +178,7 @@ DEFECTS: dict[str, tuple[Callable[[Files], None], list[tuple[str, str, str, int 
     "bom": (edit(SCORES, lambda old: ["\ufeff" + old[0], *old[1:]]), [(E, "bom", SCORES, 1)]),
     "utf-16": (put(SCORES, "section_04_0000.wav,1\n".encode("utf-16")), [(E, "encoding", SCORES, None)]),
     "empty file": (put(SCORES, b""), [(E, "empty-file", SCORES, None)]),
-    "huge file": (put(SCORES, b"\n" * 5_000_000), [(E, "too-large", SCORES, None)]),
+    "huge file": (put(SCORES, b"\n" * 3_000_000), [(E, "too-large", SCORES, None)]),
     "name without _test": (
         move(SCORES, f"{SYSTEM}/anomaly_score_fan_section_04.csv"),
         [(E, "misnamed-file", f"{SYSTEM}/anomaly_score_fan_section_04.csv", None)],
@@ -209,14 +218,17 @@ DEFECTS: dict[str, tuple[Callable[[Files], None], list[tuple[str, str, str, int 
 }
 
 
+#: Checked in a folder too: what touches layout or reading. The other checks see bytes only.
+IN_FOLDERS = ["missing top folder", "bad label", "no meta", "huge file", "bom", "missing file", "stray files", "no report"]
+
+
 @pytest.mark.parametrize("year", YEARS)
 def test_valid_submission_has_no_problem(year: int, valid_files: dict[int, Files], save: Save) -> None:
     path = save(valid_files[year])
     assert check_submission(path, year=year) == []
 
 
-@pytest.mark.parametrize("name", DEFECTS)
-@pytest.mark.parametrize("as_folder", [False, True])
+@pytest.mark.parametrize(("name", "as_folder"), [*((name, False) for name in DEFECTS), *((name, True) for name in IN_FOLDERS)])
 def test_each_defect_is_reported_and_nothing_else(name: str, as_folder: bool, valid_files: dict[int, Files], save: Save) -> None:
     inject, expected = DEFECTS[name]
     files = dict(valid_files[2022])
@@ -311,6 +323,57 @@ def test_list_of_problems_is_bounded_and_says_how_many_are_left_out(tmp_path: Pa
     blank = [p for p in check_score_folder(tmp_path, year=2020) if p.code == "blank-line"]
     assert len(blank) == 1001
     assert [p.value for p in blank if p.row is None] == ["2000"]
+
+
+def test_list_of_problems_is_bounded_over_all_files() -> None:
+    report = Report()
+    for i in range(MAX_PROBLEMS + 7):
+        report.warning("blank-line", f"{i}.csv", "a blank line", "Remove it.")
+    found = report.finish()
+    assert len(found) == MAX_PROBLEMS + 1
+    assert (found[0].code, found[0].value) == ("more", "7")
+
+
+@pytest.mark.parametrize(
+    ("year", "name", "code", "part"),
+    [
+        (2020, "anomaly_score_fan_section_01_test.csv", "misnamed-file", "Name it anomaly_score_fan_id_01.csv."),
+        (2020, "anomaly_score_ToyCar_id_01.csv", "development-part", "evaluation part"),
+        (2020, "anomaly_score_gearbox_id_01.csv", "unknown-machine", "ToyConveyor"),
+        (2021, "anomaly_score_fan_section_03_test.csv", "misnamed-file", "_source_test.csv"),
+        (
+            2021,
+            "anomaly_score_fan_section_03_source.csv",
+            "misnamed-file",
+            "Name it anomaly_score_fan_section_03_source_test.csv.",
+        ),
+        (2022, "anomaly_score_fan_section_03_target_test.csv", "misnamed-file", "Name it anomaly_score_fan_section_03_test.csv."),
+        (2023, "anomaly_score_bearing_section_00_test.csv", "development-part", "evaluation part"),
+        (2024, "anomaly_score_3dprinter_section_00_test.csv", "unknown-machine", "did you mean '3DPrinter'"),
+        (2026, "anomaly_score_ToyDrone_section_01_test.csv", "unknown-section", "Use 00."),
+        (2026, "ToyDrone_section_00_test.csv", "unknown-file", "did you mean"),
+    ],
+)
+def test_wrong_file_names_by_year(year: int, name: str, code: str, part: str) -> None:
+    members = memory_members({f"task2/A_B_task2_1/{name}": b"a.wav,1\nb.wav,2\n"})
+    problems = [p for p in check_members(members, year=year) if p.file.endswith(f"/{name}") and not p.code.endswith("-row")]
+    assert [p.code for p in problems] == [code]
+    assert part in problems[0].remedy
+
+
+def test_file_lists_of_a_manifest() -> None:
+    def clip(path: str, subset: str = "eval", split: str = "test") -> dict[str, object]:
+        numbers = dict.fromkeys(["n_samples", "n_channels", "sample_rate_hz"], 1)
+        place = {"machine": "fan", "section": "03", "domain": "unknown", "kind": "audio", "sha256": "0"}
+        return {"clip_id": path, "path": path, "subset": subset, "split": split, **place, **numbers}
+
+    names = ["section_03_0001.wav", "section_03_0000.wav"]
+    rows = [
+        *(clip(f"raw/fan/test/{n}") for n in names),
+        clip("raw/fan/train/x.wav", split="train"),
+        clip("dev/y.wav", subset="dev"),
+    ]
+    assert manifest_file_lists(Manifest.from_rows(rows)) == {("fan", "03"): sorted(names)}
 
 
 def test_unknown_year_and_missing_path(tmp_path: Path) -> None:
