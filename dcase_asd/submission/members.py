@@ -20,10 +20,11 @@ from dcase_asd.submission.problems import Report
 __all__ = ["MAX_CSV_BYTES", "MAX_META_BYTES", "MAX_REPORT_BYTES", "Members", "memory_members", "open_members"]
 
 # Bounds: an official score file is about 10 kB, a meta.yaml 8 kB, a whole package has at most 4 x 85 files and a report.
-MAX_CSV_BYTES = 4 * 2**20
+MAX_CSV_BYTES = 2 * 2**20
 MAX_META_BYTES = 2**18
 MAX_REPORT_BYTES = 64 * 2**20
 _MAX_MEMBERS = 5000
+_MAX_TEXT_BYTES = 16 * 2**20  # everything but the report; four systems of 2021 have about 4 MB
 _MAX_ZIP_BYTES = 128 * 2**20
 _MAX_DIRECTORY_BYTES = 2**20
 _MAX_NAME = 500
@@ -81,29 +82,51 @@ def memory_members(files: Mapping[str, bytes]) -> Members:
 
 
 @contextlib.contextmanager
-def open_members(path: str | os.PathLike[str], report: Report) -> Iterator[Members]:
-    """Open a zip or a folder; what is unsafe in it is noted in ``report`` and left out."""
+def open_members(path: str | os.PathLike[str], report: Report, *, prefix: str = "") -> Iterator[Members]:
+    """Open a zip or a folder; what is unsafe in it is noted in ``report`` and left out.
+
+    Parameters
+    ----------
+    path : path-like
+        The zip or the folder.
+    report : Report
+        Where problems go.
+    prefix : str
+        What comes before the paths inside a folder, with ``/`` at its end.
+
+    Yields
+    ------
+    Members
+        The files, open as long as the block runs.
+    """
     source = Path(path)
     if source.is_dir():
-        yield _folder_members(source, report)
+        yield _bounded(_folder_members(source, prefix, report), report)
         return
     with contextlib.ExitStack() as stack:
         archive = _open_zip(source, report, stack)
-        yield memory_members({}) if archive is None else _zip_members(archive, report)
+        yield memory_members({}) if archive is None else _bounded(_zip_members(archive, report), report)
 
 
 def _too_large(report: Report, name: str, found: object, limit: int) -> None:
-    report.error(
-        "too-large", name, f"the file is larger than {limit} bytes", "A submission needs far less; check it.", value=found
-    )
+    report.error("too-large", name, f"larger than {limit} bytes", "A submission needs far less; check it.", value=found)
 
 
-def _folder_members(root: Path, report: Report) -> Members:
+def _bounded(members: Members, report: Report) -> Members:
+    """Return the members, or none of them if their declared sizes (no member yields more) go beyond any submission."""
+    size = sum(n for name, n in members.sizes.items() if not name.lower().endswith(".pdf"))
+    if size <= _MAX_TEXT_BYTES:
+        return members
+    _too_large(report, ".", size, _MAX_TEXT_BYTES)
+    return memory_members({})
+
+
+def _folder_members(root: Path, prefix: str, report: Report) -> Members:
     sizes: dict[str, int] = {}
     for folder, folders, files in os.walk(root):
         for name in [*folders, *files]:
             path = Path(folder) / name
-            inside = path.relative_to(root).as_posix()
+            inside = prefix + path.relative_to(root).as_posix()
             if path.is_symlink():
                 report.error("link", inside, "is a symbolic link", "Put the file itself there.")
             elif path.is_file():
@@ -113,7 +136,7 @@ def _folder_members(root: Path, report: Report) -> Members:
             return memory_members({})
 
     def read(name: str, limit: int) -> bytes:
-        with (root / name).open("rb") as stream:
+        with (root / name.removeprefix(prefix)).open("rb") as stream:
             return stream.read(limit)
 
     return Members(sizes, read)

@@ -59,20 +59,23 @@ def load_meta(data: bytes, file: str, *, report: Report) -> Mapping[str, Any] | 
     except UnicodeDecodeError as failure:
         report.error("encoding", file, "not UTF-8 text", "Save it as UTF-8.", value=failure)
         return None
-    error = _yaml_error(text)
+    value, problem = _parse(text)
     tabs = [row for row, line in enumerate(text.splitlines(), start=1) if "\t" in line[: len(line) - len(line.lstrip())]]
-    if error is not None and tabs and _yaml_error(text.expandtabs(2)) is None:
-        for row in tabs:
-            report.error("yaml-tab", file, "indented by a TAB", "YAML allows blanks only: use two.", row=row)
-        text, error = text.expandtabs(2), None
-    if error is not None:
-        report.error("yaml", file, "not readable as YAML", "Mend the line; check the indentation.", row=error[0], value=error[1])
+    if problem is not None and tabs:
+        mended, still = _parse(text.expandtabs(2))
+        if still is None:
+            value, problem = mended, None
+            for row in tabs:
+                report.error("yaml-tab", file, "indented by a TAB", "YAML allows blanks only: use two.", row=row)
+    if problem is not None:
+        remedy = "Mend the line; check the indentation."
+        report.error("yaml", file, "not readable as YAML", remedy, row=problem[0], value=problem[1])
         return None
-    return _mapping_or_none(_load(text), file, report)
+    return _mapping_or_none(value, file, report)
 
 
-def _yaml_error(text: str) -> tuple[int | None, str] | None:
-    """Return row and message of what is wrong with a YAML text, or None; memory and depth are bounded."""
+def _parse(text: str) -> tuple[object, tuple[int | None, str] | None]:
+    """Return the value of a YAML text, and None or row and message of what is wrong; memory and depth are bounded."""
     import yaml
 
     depth = 0
@@ -80,23 +83,16 @@ def _yaml_error(text: str) -> tuple[int | None, str] | None:
         for event in yaml.parse(text, Loader=yaml.SafeLoader):
             row = event.start_mark.line + 1 if event.start_mark else None
             if isinstance(event, yaml.AliasEvent):
-                return row, "aliases are not allowed"
+                return None, (row, "aliases are not allowed")
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
             if depth > _MAX_DEPTH:
-                return row, f"nested more than {_MAX_DEPTH} levels deep"
-        _load(text)
+                return None, (row, f"nested more than {_MAX_DEPTH} levels deep")
+        return yaml.safe_load(text), None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        return (mark.line + 1 if mark else None), str(error.problem)
+        return None, (mark.line + 1 if mark else None, str(error.problem))
     except (yaml.YAMLError, *_LOAD_ERRORS) as error:
-        return None, f"{type(error).__name__}: {error}"
-    return None
-
-
-def _load(text: str) -> object:
-    import yaml
-
-    return yaml.safe_load(text)
+        return None, (None, f"{type(error).__name__}: {error}")
 
 
 def _mapping_or_none(value: object, file: str, report: Report) -> Mapping[str, Any] | None:
@@ -138,7 +134,7 @@ def _check_submission(meta: Mapping[str, Any], file: str, *, label: str | None, 
 def _check_parameters(value: object, file: str, report: Report) -> None:
     if value is None:
         report.warning("complexity", file, "complexity.total_parameters is missing", "Count them.")
-    elif isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+    elif isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
         report.error("complexity", file, "complexity.total_parameters is not a number", "Write a plain number.", value=value)
 
 

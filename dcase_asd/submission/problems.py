@@ -6,10 +6,14 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["MAX_PER_FILE", "Problem", "Report"]
+__all__ = ["MAX_PER_FILE", "MAX_PROBLEMS", "Problem", "Report"]
+
+Severity = Literal["error", "warning"]
 
 #: Problems of one code listed per file; the rest is counted. No official score file has more rows (2020: about 460).
 MAX_PER_FILE = 1000
+#: Problems listed in all. Four systems of 2022 whose every row is wrong have 4 x 42 x 200 = 33600.
+MAX_PROBLEMS = 100_000
 _MAX_VALUE = 120  # characters of a foreign value that are shown
 
 
@@ -33,7 +37,7 @@ class Problem:
         A stable name of the defect, for programs.
     """
 
-    severity: Literal["error", "warning"]
+    severity: Severity
     file: str
     row: int | None
     value: str | None
@@ -52,7 +56,8 @@ class Report:
 
     def __init__(self) -> None:
         self._problems: list[Problem] = []
-        self._counts: Counter[tuple[str, str]] = Counter()
+        self._counts: Counter[tuple[Severity, str, str]] = Counter()
+        self._n_dropped = 0
 
     def error(self, code: str, file: str, what: str, remedy: str, *, row: int | None = None, value: object = None) -> None:
         """Note a defect that makes the submission invalid."""
@@ -65,21 +70,27 @@ class Report:
     @property
     def has_errors(self) -> bool:
         """Whether an error was noted so far."""
-        return any(problem.severity == "error" for problem in self._problems)
+        return any(severity == "error" for severity, _, _ in self._counts)
 
     def finish(self) -> list[Problem]:
         """Return all problems by file and row, errors first; suppressed repetitions are one line with their count."""
+        what, remedy = "more problems of this kind", "See the ones listed."
         rest = [
-            Problem("error", file, None, str(n - MAX_PER_FILE), "more problems of this kind", "See the ones listed.", code)
-            for (file, code), n in self._counts.items()
+            Problem(severity, file, None, str(n - MAX_PER_FILE), what, remedy, code)
+            for (severity, file, code), n in self._counts.items()
             if n > MAX_PER_FILE
         ]
+        if self._n_dropped:
+            rest.append(Problem("error", ".", None, str(self._n_dropped), "more problems", "See the ones listed.", "more"))
         return sorted(
             self._problems + rest, key=lambda p: (p.severity, p.file, p.row is not None, p.row or 0, p.code, p.value or "")
         )
 
     def _add(self, problem: Problem) -> None:
-        key = (problem.file, problem.code)
+        if len(self._problems) >= MAX_PROBLEMS:
+            self._n_dropped += 1
+            return
+        key = (problem.severity, problem.file, problem.code)
         self._counts[key] += 1
         if self._counts[key] <= MAX_PER_FILE:
             self._problems.append(problem)
@@ -88,5 +99,8 @@ class Report:
 def _shown(value: object) -> str | None:
     if value is None:
         return None
-    text = str(value)
+    try:
+        text = str(value)
+    except ValueError:  # an integer of more digits than Python prints
+        text = f"a huge {type(value).__name__}"
     return text if len(text) <= _MAX_VALUE else f"{text[:_MAX_VALUE]}..."

@@ -127,7 +127,7 @@ def _rows(text: str, file: str, report: Report) -> Iterator[tuple[int, list[str]
 
 
 def _is_header(fields: list[str]) -> bool:
-    return len(fields) > 1 and not fields[0].lower().endswith(".wav") and _number(fields[1]) is None
+    return len(fields) > 1 and not any(field.lower().endswith(".wav") or _number(field) is not None for field in fields)
 
 
 def _number(text: str) -> float | None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from dcase_asd.errors import nearest
+from dcase_asd.manifests.schema import Manifest
 from dcase_asd.submission.formats import (
     FILE_NAME,
     MAX_SYSTEMS,
@@ -27,7 +28,7 @@ from dcase_asd.submission.meta import check_meta
 from dcase_asd.submission.problems import Problem, Report
 from dcase_asd.submission.score_files import belongs, check_names, check_rows
 
-__all__ = ["FileLists", "Problem", "check_members", "check_score_folder", "check_submission"]
+__all__ = ["FileLists", "Problem", "check_members", "check_score_folder", "check_submission", "manifest_file_lists"]
 
 #: (machine, section) to the clip names of its test part; sections without an entry are checked by their name grammar only.
 FileLists = Mapping[tuple[str, str], Sequence[str]]
@@ -59,8 +60,8 @@ def check_submission(path: str | os.PathLike[str], *, year: int, file_lists: Fil
         If the year is not known.
     """
     rules, report = year_format(year), Report()
-    with open_members(path, report) as opened:
-        members = _below_top(opened) if _is_top_folder(path) else opened
+    folder = _package_folder(path)
+    with open_members(folder or path, report, prefix=f"{TOP_FOLDER}/" if folder else "") as members:
         if not members.sizes and report.has_errors:
             return report.finish()  # it could not be opened: what it lacks is beside the point
         _check_package(members, rules=rules, lists=file_lists or {}, report=report)
@@ -83,6 +84,15 @@ def check_score_folder(path: str | os.PathLike[str], *, year: int, file_lists: F
     return report.finish()
 
 
+def manifest_file_lists(manifest: Manifest) -> dict[tuple[str, str], list[str]]:
+    """Return the test clips of the evaluation part of a manifest as file lists, sorted by name."""
+    lists: dict[tuple[str, str], list[str]] = {}
+    table = manifest.select(subset="eval", split="test").table
+    for machine, section, path in zip(table["machine"], table["section"], table["path"], strict=True):
+        lists.setdefault((machine, section), []).append(PurePosixPath(path).name)
+    return {key: sorted(names) for key, names in sorted(lists.items())}
+
+
 @dataclass(frozen=True)
 class _Table:
     file: str
@@ -90,15 +100,13 @@ class _Table:
     names: dict[str, int]
 
 
-def _is_top_folder(path: str | os.PathLike[str]) -> bool:
-    folder = Path(path).resolve()
-    return folder.name == TOP_FOLDER and folder.is_dir() and not (folder / TOP_FOLDER).is_dir()
-
-
-def _below_top(members: Members) -> Members:
-    prefix = f"{TOP_FOLDER}/"
-    sizes = {prefix + name: size for name, size in members.sizes.items()}
-    return Members(sizes, lambda name, limit: members.reader(name.removeprefix(prefix), limit))
+def _package_folder(path: str | os.PathLike[str]) -> Path | None:
+    """Return the folder ``task2`` that is meant; None for a zip or a folder without one."""
+    folder = Path(path).absolute()
+    inner = folder / TOP_FOLDER
+    if inner.is_dir():
+        return inner  # what lies beside it, the zip for example, is not in the package
+    return folder if folder.name == TOP_FOLDER and folder.is_dir() else None
 
 
 def _check_package(members: Members, *, rules: YearFormat, lists: FileLists, report: Report) -> None:
@@ -240,6 +248,11 @@ def _note_unexpected(key: FileKey, name: str, *, rules: YearFormat, report: Repo
 
 
 def _check_clips(tables: Sequence[_Table], *, rules: YearFormat, lists: FileLists, report: Report) -> None:
+    """Hold every file against the file list, or against the union of the files (scores, decisions) of its part."""
+    parts: dict[tuple[str | None, ...], set[str]] = {}
+    for table in tables:
+        clips = (name for name in table.names if belongs(name, key=table.key, rules=rules))
+        parts.setdefault(table.key[1:], set()).update(clips)
     for table in tables:
         _, machine, section, domain = table.key
         expected = lists.get((machine, section))
@@ -247,9 +260,6 @@ def _check_clips(tables: Sequence[_Table], *, rules: YearFormat, lists: FileList
             part = [name for name in expected if domain is None or f"_{domain}_" in name]
             check_names(table.names, part, table.file, key=table.key, rules=rules, report=report)
             continue
-        for other in tables:
-            if other.key[1:] == table.key[1:] and other is not table:
-                clips = {name for name in other.names if belongs(name, key=other.key, rules=rules)}
-                absent = sorted(clips - table.names.keys())
-                for name in absent:
-                    report.error("missing-row", table.file, f"no row for a clip of {other.file}", "Add it.", value=name)
+        for name in sorted(parts[table.key[1:]] - table.names.keys()):
+            what = "no row for a clip that the other file of this part has"
+            report.error("missing-row", table.file, what, "Give every clip a score and a decision.", value=name)

@@ -58,11 +58,6 @@ def make_entry() -> Callable[..., SystemEntry]:
 
 
 @pytest.fixture
-def base_label() -> str:
-    return LABEL
-
-
-@pytest.fixture
 def pdf(tmp_path: Path) -> Path:
     path = tmp_path / "a report é.pdf"
     path.write_bytes(b"%PDF-1.7\nreport\n%%EOF\n")
@@ -83,13 +78,31 @@ def valid_files(tmp_path_factory: pytest.TempPathFactory) -> dict[int, dict[str,
     return result
 
 
-@pytest.fixture
-def pack() -> Callable[[dict[str, bytes]], bytes]:
-    def packed(files: dict[str, bytes]) -> bytes:
-        buffer = io.BytesIO()
-        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-            for name, data in files.items():
-                archive.writestr(name, data)
-        return buffer.getvalue()
+def packed(files: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return buffer.getvalue()
 
+
+@pytest.fixture(scope="session")
+def pack() -> Callable[[dict[str, bytes]], bytes]:
     return packed
+
+
+@pytest.fixture
+def save(tmp_path: Path) -> Callable[..., Path]:
+    """Write files as a zip or a folder and return its path."""
+
+    def saved(files: dict[str, bytes], *, as_folder: bool = False) -> Path:
+        path = tmp_path / "päck age.zip"
+        if not as_folder:
+            path.write_bytes(packed(files))
+            return path
+        for member, data in files.items():
+            (path / member).parent.mkdir(parents=True, exist_ok=True)
+            (path / member).write_bytes(data)
+        return path
+
+    return saved

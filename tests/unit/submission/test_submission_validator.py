@@ -8,10 +8,20 @@ from pathlib import Path
 import pytest
 
 from dcase_asd.errors import UnknownNameError
+from dcase_asd.manifests.schema import Manifest
 from dcase_asd.submission.formats import YEARS
-from dcase_asd.submission.validator import Problem, check_score_folder, check_submission
+from dcase_asd.submission.members import memory_members
+from dcase_asd.submission.problems import MAX_PROBLEMS, Report
+from dcase_asd.submission.validator import (
+    Problem,
+    check_members,
+    check_score_folder,
+    check_submission,
+    manifest_file_lists,
+)
 
 Files = dict[str, bytes]
+Save = Callable[..., Path]
 SYSTEM = "task2/Doe-Ray_XYZ-Lab_task2_1"
 META = f"{SYSTEM}/Doe-Ray_XYZ-Lab_task2_1.meta.yaml"
 PDF = "task2/Doe-Ray_XYZ-Lab_task2.technical_report.pdf"
@@ -92,6 +102,11 @@ DEFECTS: dict[str, tuple[Callable[[Files], None], list[tuple[str, str, str, int 
     "yaml bomb": (put(META, b"a: &a [x,x]\nb: &b [*a,*a]\n"), [(E, "yaml", META, 2)]),
     "yaml object": (edit(META, lambda old: [*old, "x: !!python/object:os.system {}"]), [(E, "yaml", META, None)]),
     "yaml list": (put(META, b"- 1\n"), [(E, "meta-key", META, None)]),
+    # an author indented below the affiliation of the one before, as in the meta files of Xiao 2022
+    "author indented too deep": (
+        sub(META, r"( +)location: (.*)", r"\1location: \2\n\1- lastname: Wei"),
+        [(E, "yaml", META, None)],
+    ),
     "empty yaml": (put(META, b" \n"), [(E, "empty-file", META, None)]),
     "huge yaml": (put(META, b"#" * 300_000), [(E, "too-large", META, None)]),
     "fractions": (
@@ -163,7 +178,7 @@ DEFECTS: dict[str, tuple[Callable[[Files], None], list[tuple[str, str, str, int 
     "bom": (edit(SCORES, lambda old: ["\ufeff" + old[0], *old[1:]]), [(E, "bom", SCORES, 1)]),
     "utf-16": (put(SCORES, "section_04_0000.wav,1\n".encode("utf-16")), [(E, "encoding", SCORES, None)]),
     "empty file": (put(SCORES, b""), [(E, "empty-file", SCORES, None)]),
-    "huge file": (put(SCORES, b"\n" * 5_000_000), [(E, "too-large", SCORES, None)]),
+    "huge file": (put(SCORES, b"\n" * 3_000_000), [(E, "too-large", SCORES, None)]),
     "name without _test": (
         move(SCORES, f"{SYSTEM}/anomaly_score_fan_section_04.csv"),
         [(E, "misnamed-file", f"{SYSTEM}/anomaly_score_fan_section_04.csv", None)],
@@ -197,36 +212,28 @@ DEFECTS: dict[str, tuple[Callable[[Files], None], list[tuple[str, str, str, int 
         [(E, "label-mismatch", "task2/Roe_XYZ_task2.technical_report.pdf", None)],
     ),
     "stray files": (
-        both(put("__MACOSX/x.csv", b""), put("task2/.DS_Store", b""), put("task2/notes.txt", b"")),
-        [(W, "stray-file", name, None) for name in ("__MACOSX/x.csv", "task2/.DS_Store", "task2/notes.txt")],
+        both(put("task2/__MACOSX/x.csv", b""), put("task2/.DS_Store", b""), put("task2/notes.txt", b"")),
+        [(W, "stray-file", name, None) for name in ("task2/__MACOSX/x.csv", "task2/.DS_Store", "task2/notes.txt")],
     ),
 }
 
 
+#: Checked in a folder too: what touches layout or reading. The other checks see bytes only.
+IN_FOLDERS = ["missing top folder", "bad label", "no meta", "huge file", "bom", "missing file", "stray files", "no report"]
+
+
 @pytest.mark.parametrize("year", YEARS)
-def test_valid_submission_has_no_problem(
-    year: int, valid_files: dict[int, Files], pack: Callable[[Files], bytes], tmp_path: Path
-) -> None:
-    path = tmp_path / "päck age.zip"
-    path.write_bytes(pack(valid_files[year]))
+def test_valid_submission_has_no_problem(year: int, valid_files: dict[int, Files], save: Save) -> None:
+    path = save(valid_files[year])
     assert check_submission(path, year=year) == []
 
 
-@pytest.mark.parametrize("name", DEFECTS)
-@pytest.mark.parametrize("as_folder", [False, True])
-def test_each_defect_is_reported_and_nothing_else(
-    name: str, as_folder: bool, valid_files: dict[int, Files], pack: Callable[[Files], bytes], tmp_path: Path
-) -> None:
+@pytest.mark.parametrize(("name", "as_folder"), [*((name, False) for name in DEFECTS), *((name, True) for name in IN_FOLDERS)])
+def test_each_defect_is_reported_and_nothing_else(name: str, as_folder: bool, valid_files: dict[int, Files], save: Save) -> None:
     inject, expected = DEFECTS[name]
     files = dict(valid_files[2022])
     inject(files)
-    path = tmp_path / "s é.zip"
-    if as_folder:
-        for member, data in files.items():
-            (path / member).parent.mkdir(parents=True, exist_ok=True)
-            (path / member).write_bytes(data)
-    else:
-        path.write_bytes(pack(files))
+    path = save(files, as_folder=as_folder)
     problems = check_submission(path, year=2022, file_lists=with_list(2022))
     got = found(problems)
     # rows inside a meta.yaml follow from the dumper's layout: compared only where the table names one
@@ -236,23 +243,19 @@ def test_each_defect_is_reported_and_nothing_else(
     assert all(p.what and p.remedy for p in problems)
 
 
-def test_defects_of_several_kinds_are_all_reported_at_once(
-    valid_files: dict[int, Files], pack: Callable[[Files], bytes], tmp_path: Path
-) -> None:
+def test_defects_of_several_kinds_are_all_reported_at_once(valid_files: dict[int, Files], save: Save) -> None:
     chosen = ["fractions", "missing row", "decision 0.9", "no report", "unknown machine"]
     files = dict(valid_files[2022])
     for name in chosen:
         DEFECTS[name][0](files)
-    path = tmp_path / "s.zip"
-    path.write_bytes(pack(files))
+    path = save(files)
     codes = {p.code for p in check_submission(path, year=2022, file_lists=with_list(2022))}
     assert codes == {code for name in chosen for _, code, _, _ in DEFECTS[name][1]}
 
 
-def test_crlf_line_ends_are_fine(valid_files: dict[int, Files], pack: Callable[[Files], bytes], tmp_path: Path) -> None:
+def test_crlf_line_ends_are_fine(valid_files: dict[int, Files], save: Save) -> None:
     files = {n: d.replace(b"\n", b"\r\n") if n.endswith(".csv") else d for n, d in valid_files[2022].items()}
-    path = tmp_path / "s.zip"
-    path.write_bytes(pack(files))
+    path = save(files)
     assert check_submission(path, year=2022, file_lists=with_list(2022)) == []
 
 
@@ -264,64 +267,54 @@ def test_folder_named_task2_is_taken_as_the_top_folder(valid_files: dict[int, Fi
     assert check_submission(tmp_path, year=2023) == []
 
 
-def test_more_than_four_systems(valid_files: dict[int, Files], pack: Callable[[Files], bytes], tmp_path: Path) -> None:
+def test_more_than_four_systems(valid_files: dict[int, Files], save: Save) -> None:
     files = dict(valid_files[2023])
     for number in ("3", "4", "5"):
         for name in [n for n in valid_files[2023] if "_task2_1/" in n]:
             files[name.replace("_task2_1", f"_task2_{number}")] = valid_files[2023][name].replace(
                 b"_task2_1", f"_task2_{number}".encode()
             )
-    path = tmp_path / "s.zip"
-    path.write_bytes(pack(files))
+    path = save(files)
     problems = check_submission(path, year=2023)
     assert [(p.code, p.file) for p in problems] == [("too-many-systems", "task2/Doe-Ray_XYZ-Lab_task2_5")]
 
 
-def test_two_labels_in_one_package(valid_files: dict[int, Files], pack: Callable[[Files], bytes], tmp_path: Path) -> None:
+def test_two_labels_in_one_package(valid_files: dict[int, Files], save: Save) -> None:
     files = {
         n.replace("Doe-Ray_XYZ-Lab_task2_2", "Roe_XYZ-Lab_task2_2"): d.replace(b"Doe-Ray_XYZ-Lab_task2_2", b"Roe_XYZ-Lab_task2_2")
         for n, d in valid_files[2023].items()
     }
-    path = tmp_path / "s.zip"
-    path.write_bytes(pack(files))
+    path = save(files)
     assert [(p.code, p.file) for p in check_submission(path, year=2023)] == [("label-mismatch", "task2/Roe_XYZ-Lab_task2_2")]
 
 
-def test_without_file_lists_scores_and_decisions_are_compared(
-    valid_files: dict[int, Files], pack: Callable[[Files], bytes], tmp_path: Path
-) -> None:
+def test_without_file_lists_scores_and_decisions_are_compared(valid_files: dict[int, Files], save: Save) -> None:
     files = dict(valid_files[2022])
     DEFECTS["missing row"][0](files)
-    path = tmp_path / "s.zip"
-    path.write_bytes(pack(files))
+    path = save(files)
     assert [(p.code, p.file, p.value) for p in check_submission(path, year=2022)] == [
         ("missing-row", SCORES, "section_04_0003.wav")
     ]
 
 
-def test_fractions_of_2020_are_found(valid_files: dict[int, Files], pack: Callable[[Files], bytes], tmp_path: Path) -> None:
+def test_fractions_of_2020_are_found(valid_files: dict[int, Files], save: Save) -> None:
     files = {n: d.replace(b"61.25", b"0.6125") for n, d in valid_files[2020].items()}
-    path = tmp_path / "s.zip"
-    path.write_bytes(pack(files))
+    path = save(files)
     assert Counter(p.code for p in check_submission(path, year=2020)) == {"fraction": 2 * 6 * 2}
 
 
-def test_decisions_in_2020_are_not_asked_for(
-    valid_files: dict[int, Files], pack: Callable[[Files], bytes], tmp_path: Path
-) -> None:
+def test_decisions_in_2020_are_not_asked_for(valid_files: dict[int, Files], save: Save) -> None:
     name = "task2/Doe-Ray_XYZ-Lab_task2_1/decision_result_fan_id_01.csv"
-    path = tmp_path / "s.zip"
-    path.write_bytes(pack({**valid_files[2020], name: b"id_01_00000000.wav,1\n"}))
+    path = save({**valid_files[2020], name: b"id_01_00000000.wav,1\n"})
     assert [(p.severity, p.code, p.file) for p in check_submission(path, year=2020)] == [(W, "stray-file", name)]
 
 
-def test_other_result_spelling_is_accepted(valid_files: dict[int, Files], pack: Callable[[Files], bytes], tmp_path: Path) -> None:
+def test_other_result_spelling_is_accepted(valid_files: dict[int, Files], save: Save) -> None:
     files = {
         n: d.replace(b" auc_", b" harmonic_mean_auc_").replace(b" pauc", b" harmonic_mean_pauc")
         for n, d in valid_files[2025].items()
     }
-    path = tmp_path / "s.zip"
-    path.write_bytes(pack(files))
+    path = save(files)
     assert check_submission(path, year=2025) == []
 
 
@@ -332,9 +325,73 @@ def test_list_of_problems_is_bounded_and_says_how_many_are_left_out(tmp_path: Pa
     assert [p.value for p in blank if p.row is None] == ["2000"]
 
 
+def test_list_of_problems_is_bounded_over_all_files() -> None:
+    report = Report()
+    for i in range(MAX_PROBLEMS + 7):
+        report.warning("blank-line", f"{i}.csv", "a blank line", "Remove it.")
+    found = report.finish()
+    assert len(found) == MAX_PROBLEMS + 1
+    assert (found[0].code, found[0].value) == ("more", "7")
+
+
+@pytest.mark.parametrize(
+    ("year", "name", "code", "part"),
+    [
+        (2020, "anomaly_score_fan_section_01_test.csv", "misnamed-file", "Name it anomaly_score_fan_id_01.csv."),
+        (2020, "anomaly_score_ToyCar_id_01.csv", "development-part", "evaluation part"),
+        (2020, "anomaly_score_gearbox_id_01.csv", "unknown-machine", "ToyConveyor"),
+        (2021, "anomaly_score_fan_section_03_test.csv", "misnamed-file", "_source_test.csv"),
+        (
+            2021,
+            "anomaly_score_fan_section_03_source.csv",
+            "misnamed-file",
+            "Name it anomaly_score_fan_section_03_source_test.csv.",
+        ),
+        (2022, "anomaly_score_fan_section_03_target_test.csv", "misnamed-file", "Name it anomaly_score_fan_section_03_test.csv."),
+        (2023, "anomaly_score_bearing_section_00_test.csv", "development-part", "evaluation part"),
+        (2024, "anomaly_score_3dprinter_section_00_test.csv", "unknown-machine", "did you mean '3DPrinter'"),
+        (2026, "anomaly_score_ToyDrone_section_01_test.csv", "unknown-section", "Use 00."),
+        (2026, "ToyDrone_section_00_test.csv", "unknown-file", "did you mean"),
+    ],
+)
+def test_wrong_file_names_by_year(year: int, name: str, code: str, part: str) -> None:
+    members = memory_members({f"task2/A_B_task2_1/{name}": b"a.wav,1\nb.wav,2\n"})
+    problems = [p for p in check_members(members, year=year) if p.file.endswith(f"/{name}") and not p.code.endswith("-row")]
+    assert [p.code for p in problems] == [code]
+    assert part in problems[0].remedy
+
+
+def test_file_lists_of_a_manifest() -> None:
+    def clip(path: str, subset: str = "eval", split: str = "test") -> dict[str, object]:
+        numbers = dict.fromkeys(["n_samples", "n_channels", "sample_rate_hz"], 1)
+        place = {"machine": "fan", "section": "03", "domain": "unknown", "kind": "audio", "sha256": "0"}
+        return {"clip_id": path, "path": path, "subset": subset, "split": split, **place, **numbers}
+
+    names = ["section_03_0001.wav", "section_03_0000.wav"]
+    rows = [
+        *(clip(f"raw/fan/test/{n}") for n in names),
+        clip("raw/fan/train/x.wav", split="train"),
+        clip("dev/y.wav", subset="dev"),
+    ]
+    assert manifest_file_lists(Manifest.from_rows(rows)) == {("fan", "03"): sorted(names)}
+
+
 def test_unknown_year_and_missing_path(tmp_path: Path) -> None:
     with pytest.raises(UnknownNameError, match="2019"):
         check_submission(tmp_path, year=2019)
     assert [p.code for p in check_submission(tmp_path / "none.zip", year=2022)] == ["not-found"]
     (tmp_path / "empty").mkdir()
     assert [p.code for p in check_submission(tmp_path / "empty", year=2022)] == ["no-system"]
+
+
+def test_what_lies_beside_the_top_folder_counts_in_a_zip_only(valid_files: dict[int, Files], save: Save) -> None:
+    files = {**valid_files[2025], "__MACOSX/._x.csv": b"", "notes.txt": b""}
+    assert [(p.code, p.file) for p in check_submission(save(files), year=2025)] == [
+        ("stray-file", "__MACOSX/._x.csv"),
+        ("stray-file", "notes.txt"),
+    ]
+
+
+def test_a_working_folder_may_hold_other_things(valid_files: dict[int, Files], save: Save) -> None:
+    files = {**valid_files[2025], "notes.txt": b"", "old/scores.csv": b""}
+    assert check_submission(save(files, as_folder=True), year=2025) == []
