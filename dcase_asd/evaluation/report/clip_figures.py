@@ -72,7 +72,9 @@ def sound_figure(clip: ClipReport, *, scales: ClipScales, max_px: int, label: st
         "data_start": f"{start:.6g}",
         "data_end": f"{end:.6g}",
     }
-    parts.append(element("line", x1=last.left, x2=last.left, y1=20, y2=last.bottom, class_="cursor", **place))
+    # a light line on a dark one is seen on every colour of the palettes
+    lines = [element("line", x1=0, x2=0, y1=20, y2=last.bottom, class_=css) for css in ("under", "over")]
+    parts.append(element("g", *lines, class_="cursor", transform=f"translate({number(last.left)} 0)", **place))
     return picture(_WIDTH, last.bottom + 38, *parts, label=label)
 
 
@@ -134,7 +136,7 @@ def _score_panel(panel: Panel, times: NDArray[np.floating], scores: NDArray[np.f
     dots = [element("circle", cx=panel.x(float(t)), cy=panel.y(float(s)), r=2.2) for t, s in zip(times, scores, strict=True)]
     return [
         element("text", "score of each segment", x=panel.left, y=panel.top - 6, class_="legend strong"),
-        panel.y_axis(round_ticks(*panel.y_range, n=3), label=""),
+        panel.y_axis(round_ticks(*panel.y_range, n=4), label=""),
         panel.frame(),
         panel.line(times, scores, class_="curve all"),
         element("g", *(dots if len(dots) <= 80 else []), class_="dots"),
@@ -170,7 +172,7 @@ def _colour_bar(panel: Panel, limits: tuple[float, float], *, gradient: str, uni
     left = panel.right + 7
     bar = Panel(left=left, top=panel.top, width=7, height=panel.height, x_range=(0, 1), y_range=limits)
     parts = [element("rect", x=left, y=panel.top, width=7, height=panel.height, fill=f"url(#{gradient})")]
-    ticks = round_ticks(*limits, n=max(int(panel.height / 40), 2))
+    ticks = round_ticks(*limits, n=max(int(panel.height / 30), 2))
     parts += [element("text", tick_label(tick), x=left + 10, y=bar.y(tick) + 4, class_="tick") for tick in ticks]
     parts.append(element("text", unit, x=left, y=panel.top - 6, class_="tick"))
     return Markup("").join(parts)

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from dcase_asd.evaluation.report.curves import MAX_FPR, Roc, histogram_edges
-from dcase_asd.evaluation.report.svg import Panel, element, number, picture, round_ticks, tick_label
+from dcase_asd.evaluation.report.svg import Panel, element, number, picture, round_ticks, score_label, tick_label
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -87,10 +87,11 @@ def histogram_figure(sets: Sequence[ScoreSet], *, threshold: float | None, label
     """
     everything = np.concatenate([a for s in sets for a in (s.normal, s.anomalous)])
     edges = histogram_edges(everything)
+    off_axis = None
     if threshold is not None:
         span = edges[-1] - edges[0]  # a threshold far away must not squeeze the bars
         drawn = edges[0] - span < threshold < edges[-1] + span
-        threshold = threshold if drawn else None
+        threshold, off_axis = (threshold, None) if drawn else (None, threshold)
     low = edges[0] if threshold is None else min(edges[0], threshold - 0.02 * (edges[-1] - edges[0]))
     high = edges[-1] if threshold is None else max(edges[-1], threshold + 0.02 * (edges[-1] - edges[0]))
     peak = max(int(_counts(part, edges).max(initial=1)) for s in sets for part in (s.normal, s.anomalous))
@@ -103,6 +104,8 @@ def histogram_figure(sets: Sequence[ScoreSet], *, threshold: float | None, label
         if row == len(sets) - 1:
             parts.append(panel.x_axis(round_ticks(low, high, n=5), label="clip score (higher = more anomalous)", grid=False))
     parts.append(element("text", "clips", x=11, y=158, transform="rotate(-90 11 158)", class_="axis middle"))
+    if off_axis is not None:
+        parts.append(element("text", f"threshold {score_label(off_axis)}: beyond the axis", x=58, y=24, class_="legend"))
     if threshold is not None:
         x = panel.x(threshold)
         side = "end" if x > panel.left + 0.7 * panel.width else ""
@@ -193,21 +196,21 @@ def _training_lines(panel: Panel, names: Sequence[str], lines: Sequence[pd.DataF
 
 def interval_bar(score: float, low: float | None, high: float | None, *, x_range: tuple[float, float], css: str) -> Markup:
     """Draw a score as a dot and its interval as a bar, on the axis of :func:`interval_axis`; a decoration of the numbers."""
-    panel = Panel(left=8, top=0, width=404, height=22, x_range=x_range, y_range=(0, 1))
+    panel = Panel(left=8, top=0, width=324, height=22, x_range=x_range, y_range=(0, 1))
     parts = [element("line", x1=panel.x(t), x2=panel.x(t), y1=0, y2=22, class_="grid") for t in round_ticks(*x_range, n=5)]
     if low is not None and high is not None:
         ends = [panel.x(low), panel.x(high)]
         parts += [element("line", x1=x, x2=x, y1=6, y2=16, class_=f"whisker {css}") for x in ends]
         parts.append(element("line", x1=panel.x(low), x2=panel.x(high), y1=11, y2=11, class_=f"whisker {css}"))
     parts.append(element("circle", cx=panel.x(score), cy=11, r=5, class_=f"dot {css}"))
-    return element("svg", *parts, viewBox="0 0 420 22", aria_hidden="true", class_="interval")
+    return element("svg", *parts, viewBox="0 0 340 22", aria_hidden="true", class_="interval")
 
 
 def interval_axis(x_range: tuple[float, float]) -> Markup:
     """Draw the axis above the bars of :func:`interval_bar`, in per cent."""
-    panel = Panel(left=8, top=0, width=404, height=18, x_range=x_range, y_range=(0, 1))
+    panel = Panel(left=8, top=0, width=324, height=18, x_range=x_range, y_range=(0, 1))
     parts = [
         element("text", tick_label(round(100 * t, 6)), x=panel.x(t), y=14, class_="tick middle")
         for t in round_ticks(*x_range, n=5)
     ]
-    return element("svg", *parts, viewBox="0 0 420 18", aria_hidden="true", class_="interval")
+    return element("svg", *parts, viewBox="0 0 340 18", aria_hidden="true", class_="interval")

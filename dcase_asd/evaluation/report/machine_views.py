@@ -14,6 +14,7 @@ from dcase_asd.evaluation.report.curves import MAX_FPR, Roc, roc_points
 from dcase_asd.evaluation.report.data import MachineReport, ReportOptions
 from dcase_asd.evaluation.report.figures import Curve, ScoreSet, histogram_figure, roc_figure, training_figure
 from dcase_asd.evaluation.report.media import EmbeddedSound
+from dcase_asd.evaluation.report.svg import score_label
 from dcase_asd.evaluation.report.views import ClipGroup, clip_groups
 
 __all__ = ["MachineView", "machine_view"]
@@ -86,7 +87,7 @@ def _counts(report: MachineReport, clips: _Clips) -> list[tuple[str, str]]:
     if sections:
         counts.append(("sections" if len(sections) > 1 else "section", ", ".join(sections)))
     if report.threshold is not None:
-        counts.append(("threshold", f"{report.threshold:.4g}".replace("-", "−")))
+        counts.append(("threshold", score_label(report.threshold)))
     return counts
 
 
@@ -126,7 +127,9 @@ def _histogram(report: MachineReport, clips: _Clips) -> tuple[Markup, str, str] 
     split = len(clips.domains) > 1 and set(clips.domain) == set(clips.domains)
     masks = {d: clips.domain == d for d in clips.domains} if split else {"all": np.ones(len(clips.score), dtype=bool)}
     sets = [ScoreSet(d, clips.score[m & ~clips.is_anomaly], clips.score[m & clips.is_anomaly]) for d, m in masks.items()]
-    medians = "; ".join(f"{s.domain} {kind} {np.median(v):.4g}" for s in sets for kind, v in _classes(s) if len(v))
+    medians = "; ".join(
+        f"{s.domain} {kind} {score_label(float(np.median(v)))}" for s in sets for kind, v in _classes(s) if len(v)
+    )
     label = f"Histograms of {report.main_system}'s scores on {report.machine}. Median scores: {medians}."
     caption = (
         "Normal clips upwards, anomalies downwards; the less they overlap, the better. The outermost bars hold what lies beyond."
@@ -140,7 +143,7 @@ def _classes(scores: ScoreSet) -> tuple[tuple[str, NDArray[np.float64]], tuple[s
 
 def _training(report: MachineReport) -> tuple[Markup, str, str] | None:
     curves = report.training_curves
-    if curves is None or len(curves) == 0:
+    if curves is None or curves["epoch"].nunique() < 2:  # one point is no curve
         return None
     last = curves.sort_values("epoch").groupby("name", sort=True)["value"].last()
     ends = ", ".join(f"{name} {value:.4g}" for name, value in last.items())

@@ -13,7 +13,7 @@ import numpy as np
 from markupsafe import Markup, escape
 from numpy.typing import ArrayLike
 
-__all__ = ["Panel", "element", "number", "picture", "round_ticks", "tick_label"]
+__all__ = ["Panel", "element", "number", "picture", "round_ticks", "score_label", "tick_label"]
 
 
 def number(value: float) -> str:
@@ -51,6 +51,11 @@ def round_ticks(low: float, high: float, *, n: int) -> list[float]:
 def tick_label(value: float) -> str:
     """Format a tick value with a true minus sign."""
     return f"{value:.6g}".replace("-", "−")
+
+
+def score_label(value: float) -> str:
+    """Format a score with four significant digits and a true minus sign."""
+    return f"{value:#.4g}".removesuffix(".").replace("-", "−")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,6 +14,7 @@ from dcase_asd.evaluation.report.clips import limit_clips
 from dcase_asd.evaluation.report.data import KINDS, ClipReport, MachineReport, ReportOptions, SystemRow
 from dcase_asd.evaluation.report.figures import interval_axis, interval_bar
 from dcase_asd.evaluation.report.media import EmbeddedSound, embed_sound
+from dcase_asd.evaluation.report.svg import score_label
 
 __all__ = [
     "ClipGroup",
@@ -167,7 +168,7 @@ def clip_groups(
 def _clip_view(
     clip: ClipReport, report: MachineReport, *, scales: ClipScales, sound: EmbeddedSound | None, options: ReportOptions
 ) -> ClipView:
-    score = f"{clip.score:.4g}".replace("-", "−")
+    score = score_label(clip.score)
     truth = "an anomaly" if clip.is_anomaly else "normal"
     about = f"clip {clip.clip_id} of {report.machine}, in truth {truth}, clip score {score}"
     if clip.picture is not None:
@@ -188,7 +189,7 @@ def _peak(clip: ClipReport) -> str:
     if clip.segment_scores is None or clip.score_times_s is None or len(clip.segment_scores) == 0:
         return ""
     best = int(np.argmax(clip.segment_scores))
-    return f", highest segment score {clip.segment_scores[best]:.4g} at {clip.score_times_s[best]:.1f} s"
+    return f", highest segment score {score_label(float(clip.segment_scores[best]))} at {clip.score_times_s[best]:.1f} s"
 
 
 def _sound_note(clip: ClipReport, sound: EmbeddedSound | None, options: ReportOptions) -> str:

@@ -42,8 +42,7 @@ for (const player of players) {
   const [left, width, start, end] = ["left", "width", "start", "end"].map((key) => parseFloat(cursor.dataset[key]));
   const draw = () => {
     const share = Math.min(Math.max((player.currentTime - start) / (end - start), 0), 1);
-    cursor.setAttribute("x1", left + width * share);
-    cursor.setAttribute("x2", left + width * share);
+    cursor.setAttribute("transform", `translate(${left + width * share} 0)`);
     cursor.classList.add("on");
     if (!player.paused) requestAnimationFrame(draw);
   };
