@@ -17,9 +17,7 @@ __all__ = ["command"]
 @click.option("--nj", default=4, show_default=True, help="Files fetched at once.")
 @click.option("--keep-archives", is_flag=True, help="Keep the zip files.")
 @click.option("--base-url", default="", help="Another server with the same interface (default: the public archive).")
-def command(
-    year: int, *, dest: Path, machines: str, subsets: str, nj: int, keep_archives: bool, base_url: str
-) -> None:
+def command(year: int, *, dest: Path, machines: str, subsets: str, nj: int, keep_archives: bool, base_url: str) -> None:
     """Download the recordings of challenge YEAR: resumable, verified by checksum, unpacked safely."""
     from dcase_asd.download import download
 

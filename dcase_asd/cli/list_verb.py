@@ -23,8 +23,8 @@ def command(kind: str, *, names: bool) -> None:
         if not kind:
             click.echo(f"{each}:")
         for name in others[each]() if each in others else registry.names(each):
-            summary = "" if names or each in others else f"  {registry.load(each, name).info.summary}"
-            click.echo(f"{'' if kind else '  '}{name}{summary and summary.rjust(0)}" if names else f"  {name:<22}{summary}")
+            summary = "" if names or each in others else registry.load(each, name).info.summary
+            click.echo(name if names else f"  {name:<22}{summary}".rstrip())
 
 
 def _executors() -> list[str]:
@@ -34,6 +34,6 @@ def _executors() -> list[str]:
 
 
 def _rules() -> list[str]:
-    from dcase_asd.evaluation.rules import rule_names
+    from dcase_asd.evaluation.rules import RULES
 
-    return list(rule_names())
+    return list(RULES)

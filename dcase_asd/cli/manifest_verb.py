@@ -18,7 +18,9 @@ def command() -> None:
 @command.command()
 @click.argument("root", type=click.Path(path_type=Path))
 @click.option("--corpus", default="folder", show_default=True, help="Registered corpus; see dcase-asd list corpora.")
-@click.option("--out", type=click.Path(path_type=Path), default=Path(), show_default="current folder", help="Where the tables go.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=Path(), show_default="current folder", help="Where the tables go."
+)
 @click.option("--nj", default=2, show_default=True, help="Files read at once.")
 @click.argument("overrides", nargs=-1)
 def make(root: Path, corpus: str, out: Path, nj: int, overrides: tuple[str, ...]) -> None:
@@ -27,7 +29,7 @@ def make(root: Path, corpus: str, out: Path, nj: int, overrides: tuple[str, ...]
     from dcase_asd import registry
 
     plugin = registry.load("corpora", corpus)
-    config = configs.build(plugin.config, configs.apply_overrides({}, overrides), where=corpus)
+    config: object = configs.build(plugin.config, configs.apply_overrides({}, overrides), where=corpus)
     manifest, labels = plugin.implementation(config).scan(root, nj=nj)
     manifest.write(out / "manifest.csv")
     labels.write(out / "labels.csv")

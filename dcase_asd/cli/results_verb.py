@@ -17,6 +17,8 @@ def command(experiments: tuple[Path, ...]) -> None:
 
     pages = sorted({page for folder in experiments for page in folder.glob("**/8_evaluate/RESULTS.md")})
     if not pages:
-        raise FormatError(f"{', '.join(map(str, experiments))}: no 8_evaluate/RESULTS.md below; run a recipe through stage 8 first")
+        raise FormatError(
+            f"{', '.join(map(str, experiments))}: no 8_evaluate/RESULTS.md below; run a recipe through stage 8 first"
+        )
     for page in pages:
         click.echo(page.read_text(encoding="utf-8"))

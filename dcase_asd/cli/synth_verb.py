@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -17,11 +18,11 @@ __all__ = ["command"]
 @click.option("--difficulty", type=float, default=None, help="How faint the anomalies are.")
 @click.option("--layout", default="dcase2023", show_default=True, help="File grammar: dcase2023 or dcase2020 (slider).")
 @click.option("--nj", default=1, show_default=True, help="Processes at once; never changes a byte.")
-def command(out: Path, size: str, seed: int, machines: str, difficulty: float | None, layout: str, nj: int) -> None:
+def command(out: Path, *, size: str, seed: int, machines: str, difficulty: float | None, layout: str, nj: int) -> None:
     """Synthesise a corpus into OUT in the layout of the DCASE challenge."""
     from dcase_asd.synthesis import synthesise
 
     chosen = [part for part in machines.replace(",", " ").split() if part]
-    options = {} if difficulty is None else {"difficulty": difficulty}
+    options: dict[str, Any] = {} if difficulty is None else {"difficulty": difficulty}
     root = synthesise(out, size=size, seed=seed, machines=chosen, layout=layout, nj=nj, **options)
     click.echo(f"corpus at {root}")

@@ -24,7 +24,7 @@ from dcase_asd.pipeline.stages.scores import LEVEL_SYSTEMS
 if TYPE_CHECKING:
     import pandas as pd
 
-    from dcase_asd.evaluation.report.data import SystemRow
+    from dcase_asd.evaluation.report.data import Group, SystemRow
 
 __all__ = ["system_detectors", "system_rows", "write_pages"]
 
@@ -65,7 +65,7 @@ def system_rows(metrics: Sequence[Metrics], *, comparators: Sequence[str]) -> li
         scores = [run.score for run in runs]
         mean = float(np.mean(scores))
         half = _half_width(runs)
-        group = "trivial" if name in LEVEL_SYSTEMS else "comparator" if name in comparators else "ours"
+        group: Group = "trivial" if name in LEVEL_SYSTEMS else "comparator" if name in comparators else "ours"
         result.append(
             SystemRow(
                 system=name,

@@ -15,8 +15,8 @@ at hand: written as in 2022, and both spellings are accepted (one section a mach
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -137,11 +137,21 @@ class YearFormat:
         return section in self.development.get(machine, ()) and section not in self.evaluation.get(machine, ())
 
 
-def year_format(year: int) -> YearFormat:
-    """Return the rules of a year; raises ``UnknownNameError`` for a year outside 2020 to 2026."""
+def year_format(year: int, *, machines: Iterable[str] = ()) -> YearFormat:
+    """Return the rules of a year, for some of its evaluation machines only if ``machines`` names any.
+
+    Raises
+    ------
+    UnknownNameError
+        For a year outside 2020 to 2026, or a machine that is not in its evaluation part.
+    """
     if year not in YEARS:
         raise UnknownNameError("challenge year", str(year), map(str, YEARS))
-    return YEARS[year]
+    rules, chosen = YEARS[year], list(machines)
+    for machine in chosen:
+        if machine not in rules.evaluation:
+            raise UnknownNameError(f"evaluation machine of {year}", machine, rules.evaluation)
+    return replace(rules, evaluation={m: s for m, s in rules.evaluation.items() if m in chosen}) if chosen else rules
 
 
 def _each(machines: str, sections: str) -> Mapping[str, tuple[str, ...]]:

@@ -36,7 +36,9 @@ _REPORT_SUFFIX = ".technical_report.pdf"
 _META_SUFFIX = ".meta.yaml"
 
 
-def check_submission(path: str | os.PathLike[str], *, year: int, file_lists: FileLists | None = None) -> list[Problem]:
+def check_submission(
+    path: str | os.PathLike[str], *, year: int, file_lists: FileLists | None = None, machines: Sequence[str] = ()
+) -> list[Problem]:
     """Return every defect of a submission; an empty list means it can be sent.
 
     Parameters
@@ -48,6 +50,8 @@ def check_submission(path: str | os.PathLike[str], *, year: int, file_lists: Fil
     file_lists : mapping, optional
         The clips each machine and section must have (see :data:`FileLists`). Without it, names are checked by their grammar, and
         score files against decision files.
+    machines : sequence of str
+        The evaluation machines that must be there, for a corpus that has some of the year's only; empty means all.
 
     Returns
     -------
@@ -59,7 +63,7 @@ def check_submission(path: str | os.PathLike[str], *, year: int, file_lists: Fil
     UnknownNameError
         If the year is not known.
     """
-    rules, report = year_format(year), Report()
+    rules, report = year_format(year, machines=machines), Report()
     folder = _package_folder(path)
     with open_members(folder or path, report, prefix=f"{TOP_FOLDER}/" if folder else "") as members:
         if not members.sizes and report.has_errors:
@@ -68,16 +72,20 @@ def check_submission(path: str | os.PathLike[str], *, year: int, file_lists: Fil
     return report.finish()
 
 
-def check_members(members: Members, *, year: int, file_lists: FileLists | None = None) -> list[Problem]:
+def check_members(
+    members: Members, *, year: int, file_lists: FileLists | None = None, machines: Sequence[str] = ()
+) -> list[Problem]:
     """Return every defect of a submission whose files are at hand as :class:`Members` (as :func:`check_submission`)."""
     report = Report()
-    _check_package(members, rules=year_format(year), lists=file_lists or {}, report=report)
+    _check_package(members, rules=year_format(year, machines=machines), lists=file_lists or {}, report=report)
     return report.finish()
 
 
-def check_score_folder(path: str | os.PathLike[str], *, year: int, file_lists: FileLists | None = None) -> list[Problem]:
+def check_score_folder(
+    path: str | os.PathLike[str], *, year: int, file_lists: FileLists | None = None, machines: Sequence[str] = ()
+) -> list[Problem]:
     """Return every defect of a bare folder (or zip) of score and decision files of one system; parameters as above."""
-    rules, report = year_format(year), Report()
+    rules, report = year_format(year, machines=machines), Report()
     with open_members(path, report) as members:
         names = _visible(members, report)
         _check_score_files(members, names, rules=rules, lists=file_lists or {}, folder=".", report=report)

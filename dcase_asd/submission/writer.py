@@ -95,6 +95,7 @@ def write_submission(
     systems: Sequence[SystemEntry],
     report: Path | None,
     file_lists: FileLists | None = None,
+    machines: Sequence[str] = (),
 ) -> Path:
     """Write ``out/task2/...`` and ``out/<label>.zip``; nothing is written if the validator finds an error.
 
@@ -112,6 +113,8 @@ def write_submission(
         The technical report (PDF). Without it none is written, no placeholder either; the validator then warns.
     file_lists : mapping, optional
         (machine, section) to the clips that must be there; makes the check complete.
+    machines : sequence of str
+        The evaluation machines to write, for a corpus that has some of the year's only; empty means all.
 
     Returns
     -------
@@ -124,7 +127,7 @@ def write_submission(
         If label, number of systems, columns or the report are wrong, or the result would not pass
         :func:`~dcase_asd.submission.validator.check_submission`; the message lists every error with file and row.
     """
-    rules = year_format(year)
+    rules = year_format(year, machines=machines)
     if BASE_LABEL.fullmatch(label) is None:
         raise FormatError(f"label {label!r}: expected <Surname>_<INST>_task2 without other underscores, such as Doe_XYZ_task2")
     if not 1 <= len(systems) <= MAX_SYSTEMS:
@@ -136,7 +139,11 @@ def write_submission(
         name = f"{label}_{index}"
         files[f"{TOP_FOLDER}/{name}/{name}.meta.yaml"] = _meta(system, name, rules)
         files.update({f"{TOP_FOLDER}/{name}/{file}": text.encode() for file, text in _score_files(system, name, rules)})
-    errors = [p for p in check_members(memory_members(files), year=year, file_lists=file_lists) if p.severity == "error"]
+    errors = [
+        p
+        for p in check_members(memory_members(files), year=year, file_lists=file_lists, machines=machines)
+        if p.severity == "error"
+    ]
     if errors:
         raise FormatError("the submission would not be valid:\n" + "\n".join(map(str, errors)))
     _write_tree(Path(out), files)

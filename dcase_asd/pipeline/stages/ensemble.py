@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fnmatch
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -80,7 +79,8 @@ class EnsembleStage(Stage):
             members = expand(entry["members"], sorted(set(merged["scores"]["system"])))
             if not members:
                 raise DataError(f"ensemble {key}: {', '.join(entry['members'])} matches no system")
-            selection = self._selection(context, unit, key, entry, merged["scores"], members, out)
+            candidates = merged["scores"][merged["scores"]["system"].isin(members)]
+            selection = self._selection(context, unit, key, candidates, out / f"selection_{key}.json")
             for name, table in merged.items():
                 results[name] += _combined(table, key, entry, members, selection)
             context.log(f"{key}: {len(members)} members" + (f", {entry['n_best']} chosen per machine" if selection else ""))
@@ -99,16 +99,15 @@ class EnsembleStage(Stage):
                     raise StageError(f"{unit / name} is empty")
 
     @staticmethod
-    def _selection(
-        context: Context, unit: Unit, key: str, entry: Mapping[str, Any], scores: pd.DataFrame, members: Sequence[str], out: Path
-    ) -> Selection | None:
+    def _selection(context: Context, unit: Unit, key: str, scores: pd.DataFrame, path: Path) -> Selection | None:
+        entry = unit.config["ensembles"][key]
         if not entry["n_best"]:
             return None
         from dcase_asd.ensemble.selection import select
 
-        metrics = _development_metrics(context, scores[scores["system"].isin(members)], rule=unit.config["rule"])
+        metrics = _development_metrics(context, scores, rule=unit.config["rule"])
         chosen = select(metrics, n_best=entry["n_best"], by=entry["select_by"])
-        chosen.write(out / f"selection_{key}.json")
+        chosen.write(path)
         return chosen
 
 
@@ -149,7 +148,7 @@ def _standardised(tables: Mapping[str, pd.DataFrame], *, transductive: bool) -> 
                 raise DataError(
                     f"system {key[0]}, machine {key[2]}, section {key[3]}: no held-out normal clips to standardise by"
                 )
-            scores[rows] = fitted[key].apply(scores[rows])
+            scores[rows] = fitted[key].apply(scores[rows]).score
         result[name] = table.assign(score=scores)
     return result
 
@@ -166,7 +165,7 @@ def _combined(
     wanted = {machine: list(members) for machine in table["machine"].unique()}
     parts = [_combine(table, key if selection is None else key + UNSELECTED, entry, wanted)]
     if selection is not None:
-        parts.append(_combine(table, key, entry, {machine: list(selection.members(machine)) for machine in wanted}))
+        parts.append(_combine(table, key, entry, {machine: list(selection.members_of(machine)) for machine in wanted}))
     return parts
 
 
@@ -203,8 +202,3 @@ def _development_metrics(context: Context, scores: pd.DataFrame, *, rule: str) -
     metrics = evaluate_scores(scores[scores["subset"] == "dev"][list(SCORE_SCHEMA)], truth, rule=rule, interval=False)
     rows = [(name, machine, m.score) for name, system in metrics.systems.items() for machine, m in system.machines.items()]
     return pd.DataFrame(rows, columns=["system", "machine", "score"])
-
-
-def read_selection(path: Path) -> dict[str, Any]:
-    """Read a selection file as plain values."""
-    return dict(json.loads(path.read_text(encoding="utf-8")))

@@ -56,7 +56,7 @@ class SubmitStage(Stage):
         if not year:
             write_json(out / "submission.json", {"archives": [], "note": "submit.year is 0: no submission was asked for"})
             return
-        from dcase_asd.submission.validator import check_submission
+        from dcase_asd.submission.validator import check_submission, manifest_file_lists
         from dcase_asd.submission.writer import write_submission
 
         manifest = Manifest.read(context.folders["manifests"] / "manifest.csv").select(subset="eval", split="test")
@@ -68,7 +68,7 @@ class SubmitStage(Stage):
         report = Path(config["submit"]["report"]) if config["submit"]["report"] else None
         label = config["submit"]["label"]
         archive = write_submission(out, year=year, label=label, systems=entries, report=report, machines=machines)
-        problems = check_submission(archive, year=year, machines=machines, file_lists=_file_lists(manifest))
+        problems = check_submission(archive, year=year, machines=machines, file_lists=manifest_file_lists(manifest))
         for problem in problems:
             context.log(str(problem))
         errors = [str(p) for p in problems if p.severity == "error"]
@@ -173,8 +173,3 @@ def _results(context: Context, config: Mapping[str, Any], system: str) -> dict[s
         for name, entry in machines.items()
         if all(k in entry.means for k in keys)
     }
-
-
-def _file_lists(manifest: Manifest) -> dict[tuple[str, str], list[str]]:
-    groups = manifest.table.groupby(["machine", "section"])["path"]
-    return {(str(m), str(s)): sorted(Path(p).name for p in paths) for (m, s), paths in groups}
