@@ -22,7 +22,7 @@ __all__ = ["MAX_CSV_BYTES", "MAX_META_BYTES", "MAX_REPORT_BYTES", "Members", "me
 # Bounds: an official score file is about 10 kB, a meta.yaml 8 kB, a whole package has at most 4 x 85 files and a report.
 MAX_CSV_BYTES = 2 * 2**20
 MAX_META_BYTES = 2**18
-MAX_REPORT_BYTES = 64 * 2**20
+MAX_REPORT_BYTES = 32 * 2**20
 _MAX_MEMBERS = 5000
 _MAX_TEXT_BYTES = 16 * 2**20  # everything but the report; four systems of 2021 have about 4 MB
 _MAX_ZIP_BYTES = 128 * 2**20

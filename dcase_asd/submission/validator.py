@@ -87,6 +87,8 @@ def check_score_folder(
     """Return every defect of a bare folder (or zip) of score and decision files of one system; parameters as above."""
     rules, report = year_format(year, machines=machines), Report()
     with open_members(path, report) as members:
+        if not members.sizes and report.has_errors:
+            return report.finish()
         names = _visible(members, report)
         _check_score_files(members, names, rules=rules, lists=file_lists or {}, folder=".", report=report)
     return report.finish()

@@ -380,6 +380,7 @@ def test_unknown_year_and_missing_path(tmp_path: Path) -> None:
     with pytest.raises(UnknownNameError, match="2019"):
         check_submission(tmp_path, year=2019)
     assert [p.code for p in check_submission(tmp_path / "none.zip", year=2022)] == ["not-found"]
+    assert [p.code for p in check_score_folder(tmp_path / "none", year=2022)] == ["not-found"]
     (tmp_path / "empty").mkdir()
     assert [p.code for p in check_submission(tmp_path / "empty", year=2022)] == ["no-system"]
 
