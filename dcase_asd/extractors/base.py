@@ -88,6 +88,11 @@ class Extractor(ABC, Generic[C]):
         map : ndarray [segment, channel, freq, time] or None
         """
 
+    def module_and_input(self, n_frames: int) -> tuple[Any, Any] | None:
+        """Return the torch module that embeds and an input of one segment, to count its operations; None without a network."""
+        del n_frames
+        return None
+
     def state(self) -> dict[str, NDArray[Any]]:
         """Return everything learned as named arrays."""
         return {}

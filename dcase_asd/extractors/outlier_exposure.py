@@ -266,6 +266,15 @@ class OutlierExposure(Extractor[Config]):
         self._record = dict(json.loads(tensors["record"].tobytes()))
         self._take(network, "cpu")
 
+    def module_and_input(self, n_frames: int) -> tuple[Any, Any]:
+        """Return the backbone and one segment of zeros; see :meth:`Extractor.module_and_input`."""
+        import torch
+
+        from dcase_asd.networks.resnet import as_picture
+
+        network = self._fitted()
+        return network, as_picture(torch.zeros(1, n_frames, network.n_bands, device=self._device))
+
     @property
     def record(self) -> dict[str, Any]:
         """What was trained on what: machine, others, counts, classes, loss weights, steps."""

@@ -100,6 +100,17 @@ class Feature(ABC, Generic[C]):
         """Frames per second."""
         return self.input_rate_hz / self.grid.hop
 
+    @property
+    def band_hz(self) -> NDArray[np.float64] | None:
+        """Centre frequency of each band ``[band]`` where a frame is a spectrum, else None; for pictures with axes."""
+        return None
+
+    @property
+    def unit(self) -> str:
+        """Unit of the values, as a picture's legend says it."""
+        scale = getattr(self.config, "scale", "none")
+        return {"log": "log power", "db": "dB"}.get(scale, "")
+
     def n_frames(self, n_samples: int) -> int:
         """Return the exact number of frames of a clip; raises ``AudioError`` if it is too short."""
         return self.grid.n_frames(n_samples)

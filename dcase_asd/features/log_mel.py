@@ -12,7 +12,7 @@ from dcase_asd.config import configclass
 from dcase_asd.errors import ConfigError
 from dcase_asd.features.base import Feature
 from dcase_asd.features.framing import FrameGrid
-from dcase_asd.features.mel import BandedFilters, mel_filters
+from dcase_asd.features.mel import BandedFilters, hz_to_mel, mel_filters, mel_to_hz
 from dcase_asd.features.spectral import FrameSpectra, SpectralConfig, scaled
 from dcase_asd.registry import Info
 
@@ -111,6 +111,13 @@ class LogMel(Feature[Config]):
     def frame_shape(self) -> tuple[int, ...]:
         """``(mel,)``."""
         return (self.config.n_mels,)
+
+    @property
+    def band_hz(self) -> NDArray[np.float64]:
+        """Centre frequency of each mel band ``[mel]``."""
+        scale = self.config.mel_scale
+        low, high = (hz_to_mel(f, scale=scale) for f in (self.config.f_min_hz, self.config.f_max_hz))
+        return mel_to_hz(np.linspace(low, high, self.config.n_mels + 2)[1:-1], scale=scale)
 
     def transform(self, waveform: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the log-mel spectrogram ``[frame, mel]``."""

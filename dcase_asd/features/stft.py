@@ -46,6 +46,11 @@ class Stft(Feature[Config]):
         """``(bin,)``."""
         return (self.grid.window // 2 + 1,)
 
+    @property
+    def band_hz(self) -> NDArray[np.float64]:
+        """Frequency of each bin ``[bin]``."""
+        return np.asarray(np.fft.rfftfreq(self.grid.window, 1.0 / self.input_rate_hz), dtype=np.float64)
+
     def transform(self, waveform: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the spectrogram ``[frame, bin]``."""
         out = np.empty((self.n_frames(len(waveform)), *self.frame_shape), dtype=np.float32)

@@ -72,9 +72,10 @@ def _curves(context: Context, machine: str) -> pd.DataFrame | None:
     import pandas as pd
 
     for path in sorted(context.folders["extractor"].glob(f"*/*/{machine}/losses.csv")):
-        table = pd.read_csv(path)
-        long = table.melt(table.columns[0], var_name="name", value_name="value").dropna()
-        return long.set_axis(["epoch", "name", "value"], axis=1)
+        table = pd.read_csv(path).drop(columns=["step", "learning_rate"], errors="ignore")
+        long = table.melt("epoch", var_name="name", value_name="value").dropna()
+        # train_total and valid_total are two lines of one panel
+        return long.assign(name=long["name"].str.replace("_", "/", n=1))
     return None
 
 
@@ -110,8 +111,7 @@ def _picture(context: Context, folder: FeatureFolder, store: FeatureStore, row: 
     plugin, config = plugin_config("features", context.config["features"])
     feature = plugin.implementation(config)
     clip = store.clip(row)
-    bands = getattr(feature, "band_hz", None)
-    rate = folder.info["frame_rate_hz"]
+    bands, rate = getattr(feature, "band_hz", None), folder.info["frame_rate_hz"]
     if bands is None or clip.ndim != 2 or not rate:
         return None
     return FeaturePicture(

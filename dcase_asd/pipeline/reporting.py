@@ -20,6 +20,7 @@ from dcase_asd.pipeline.records import git_state, provenance
 from dcase_asd.pipeline.stage import Context
 from dcase_asd.pipeline.stages.ensemble import ALL_SEEDS, UNSELECTED, base_name, expand
 from dcase_asd.pipeline.stages.scores import LEVEL_SYSTEMS
+from dcase_asd.pipeline.stages.shown import shown_systems
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,7 +41,11 @@ def write_pages(context: Context, out: Path) -> None:
     """Write ``results_<subset>.csv``, ``RESULTS.md``, ``table.txt`` and ``report.html`` into the stage's folder."""
     config = context.config
     found = {s: _metrics_of(out, s, [str(x) for x in config["seeds"]]) for s in _SUBSETS}
-    rows = {s: system_rows(metrics, comparators=_comparators(config, metrics)) for s, metrics in found.items() if metrics}
+    rows = {
+        s: system_rows(m, comparators=_comparators(config, m), order=shown_systems(config, sorted(m[0].systems)))
+        for s, m in found.items()
+        if m
+    }
     for subset, entries in rows.items():
         write_table(out / f"results_{subset}.csv", _flat(entries))
     write_text(out / "table.txt", "\n".join(_text_table(_SUBSETS[s], r, found[s]) for s, r in rows.items()) or _NO_LABELS)
@@ -51,7 +56,7 @@ def write_pages(context: Context, out: Path) -> None:
 _NO_LABELS = "No test clip has a label: nothing to evaluate. Scores and decisions were written; see stage 9 for the submission.\n"
 
 
-def system_rows(metrics: Sequence[Metrics], *, comparators: Sequence[str]) -> list[SystemRow]:
+def system_rows(metrics: Sequence[Metrics], *, comparators: Sequence[str], order: Sequence[str] = ()) -> list[SystemRow]:
     """Average each system over seeds; the interval covers the choice of clips and of seeds.
 
     The half-width over clips (jackknife, mean over seeds) and the one over seeds (Student's t of the mean) add as squares:
@@ -60,7 +65,7 @@ def system_rows(metrics: Sequence[Metrics], *, comparators: Sequence[str]) -> li
     from dcase_asd.evaluation.report.data import SystemRow
 
     result = []
-    for name in metrics[0].systems:
+    for name in order or metrics[0].systems:
         runs = [m.systems[name] for m in metrics if name in m.systems]
         scores = [run.score for run in runs]
         mean = float(np.mean(scores))

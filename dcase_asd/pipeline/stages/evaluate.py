@@ -11,13 +11,14 @@ from dcase_asd.io.tables import read_table, write_table
 from dcase_asd.manifests.schema import Labels, Manifest
 from dcase_asd.pipeline.reporting import write_pages
 from dcase_asd.pipeline.stage import Context, Stage, Unit
-from dcase_asd.pipeline.stages.ensemble import ALL_SEEDS, UNSELECTED, expand
-from dcase_asd.pipeline.stages.scores import LEVEL_SYSTEMS, SCORE_SCHEMA
+from dcase_asd.pipeline.stages.ensemble import ALL_SEEDS
+from dcase_asd.pipeline.stages.scores import SCORE_SCHEMA
+from dcase_asd.pipeline.stages.shown import shown_systems
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["DECISION_SCHEMA", "EvaluateStage", "shown_systems"]
+__all__ = ["DECISION_SCHEMA", "EvaluateStage"]
 
 DECISION_SCHEMA = {"clip_id": "str", "system": "str", "decision": "int"}
 _THRESHOLD_SCHEMA = {"system": "str", "machine": "str", "section": "str", "threshold": "float", "n_normal": "int"}
@@ -108,17 +109,6 @@ class EvaluateStage(Stage):
         metrics.write(out / "metrics.json")
         every = evaluate_scores(chosen, truth, rule=config["rule"], interval=False, provenance=provenance)
         write_table(out / "all_systems.csv", every.table().reset_index())
-
-
-def shown_systems(config: Mapping[str, Any], systems: Sequence[str]) -> list[str]:
-    """Return the rows of the result table in order: configured systems, comparators, and the trivial level."""
-    evaluate = config["evaluate"]
-    own = evaluate["systems"] or [n for key in config["ensembles"] for n in (key, key + UNSELECTED) if n in systems]
-    wanted = [*own, *evaluate["comparators"]]
-    found = [s for pattern in wanted for s in ([pattern] if pattern in systems else expand([pattern], systems))]
-    if not found:
-        found = [s for s in systems if s not in LEVEL_SYSTEMS]
-    return [*dict.fromkeys(found), *(s for s in LEVEL_SYSTEMS if s in systems)]
 
 
 def _decide(

@@ -16,8 +16,10 @@ from dcase_asd.pipeline.reporting import system_detectors
 from dcase_asd.pipeline.stage import Context, Stage, Unit
 from dcase_asd.pipeline.stages.detectors import embedding_folder
 from dcase_asd.pipeline.stages.ensemble import ALL_SEEDS
-from dcase_asd.pipeline.stages.evaluate import DECISION_SCHEMA, shown_systems
+from dcase_asd.pipeline.stages.evaluate import DECISION_SCHEMA
+from dcase_asd.pipeline.stages.extractor import segment_frames
 from dcase_asd.pipeline.stages.scores import LEVEL_SYSTEMS, SCORE_SCHEMA
+from dcase_asd.pipeline.stages.shown import shown_systems
 from dcase_asd.submission.formats import year_format
 
 if TYPE_CHECKING:
@@ -39,12 +41,12 @@ class SubmitStage(Stage):
     reads = "scores and decisions of evaluation clips"
     writes = "submission zip"
     version = 1
-    upstream = ("manifests", "extractor", "detectors", "ensemble", "evaluate")
+    upstream = ("manifests", "features", "extractor", "detectors", "ensemble", "evaluate")
 
     def units(self, context: Context) -> list[Unit]:
         """One unit."""
         config = context.config
-        keys = ("submit", "evaluate", "ensembles", "detectors", "extractors", "seeds", "description", "features")
+        keys = ("submit", "evaluate", "ensembles", "detectors", "extractors", "seeds", "description", "features", "segments")
         name = _source(config)
         inputs = {"manifests": ["manifest.csv"], "ensemble": [name], "evaluate": [name], "extractor": [""], "detectors": [""]}
         return [Unit("", config={key: config[key] for key in keys}, inputs=inputs)]
@@ -136,7 +138,7 @@ def _entry(context: Context, config: Mapping[str, Any], system: str, manifest: M
             "ensemble_method_subsystem_count": len(detectors) * len(config["seeds"]),
         },
         total_parameters=_parameters(context, config, detectors, sorted(set(manifest.machines))),
-        macs=None,
+        macs=_macs(context, config, detectors, sorted(set(manifest.machines))),
         results=_results(context, config, system),
     )
 
@@ -160,6 +162,26 @@ def _parameters(context: Context, config: Mapping[str, Any], detectors: Sequence
                 folders.add(context.folders["extractor"] / embedding_folder(config, extractor, seed, machine))
                 folders.update((context.folders["detectors"] / detector / str(seed) / machine).glob("*/main"))
     return sum(count_state(load_tensors(folder / "tensors.safetensors")) for folder in sorted(folders))
+
+
+def _macs(context: Context, config: Mapping[str, Any], detectors: Sequence[str], machines: Sequence[str]) -> int:
+    """Count the multiply-accumulates of the networks for one clip of the longest machine, all segments and seeds together."""
+    from dcase_asd.extractors.base import load_extractor
+    from dcase_asd.features.segments import segment_starts
+    from dcase_asd.features.store import FeatureFolder
+    from dcase_asd.submission.complexity import measure
+
+    folder = FeatureFolder(context.folders["features"])
+    length, hop = segment_frames(config["segments"], folder.info["frame_rate_hz"])
+    frames = {m: int(folder.open(m, "test").index["length"].max()) for m in machines}
+    machine = max(machines, key=lambda m: (frames[m], m))
+    n_segments = len(segment_starts(frames[machine], length=length, hop=hop)) if length else 1
+    macs = 0
+    for extractor in {config["detectors"][d]["entry"]["extractor"] for d in detectors}:
+        for source in {embedding_folder(config, extractor, seed, machine) for seed in config["seeds"]}:
+            pair = load_extractor(context.folders["extractor"] / source).module_and_input(length or frames[machine])
+            macs += n_segments * measure(pair[0], pair[1]).macs if pair is not None else 0
+    return macs
 
 
 def _results(context: Context, config: Mapping[str, Any], system: str) -> dict[str, dict[str, float]]:
