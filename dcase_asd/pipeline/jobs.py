@@ -22,6 +22,7 @@ from typing import Any
 
 from dcase_asd.errors import DcaseAsdError, StageError, UnknownNameError
 from dcase_asd.io.atomic import remove_tree, write_json
+from dcase_asd.io.hashing import sha256_tree
 from dcase_asd.pipeline.stage import Context, Resources, Stage, Unit
 
 __all__ = ["discard_foreign", "execute", "executors", "is_done", "job", "mark_done", "remove_marks", "reuse", "run_unit"]
@@ -60,10 +61,16 @@ def discard_foreign(partial: Path, wanted: Mapping[str, Mapping[str, Any]]) -> N
             path.unlink()
 
 
-def reuse(out: Path, partial: Path, unit: str) -> bool:
-    """Take over an unchanged unit of the last committed output by hard links (nothing is ever written in place)."""
+def reuse(out: Path, partial: Path, unit: str, *, files: Mapping[str, str]) -> bool:
+    """Take over an unchanged unit of the last committed output by hard links (nothing is ever written in place).
+
+    ``files`` are the hashes in the stage's record: a unit whose files were changed on disk since is not taken over.
+    """
     source, target = out / unit, partial / unit
     if not unit or not source.is_dir():
+        return False
+    recorded = {name.removeprefix(f"{unit}/"): value for name, value in files.items() if name.startswith(f"{unit}/")}
+    if sha256_tree(source) != recorded:
         return False
     remove_tree(target)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -78,11 +85,10 @@ def _link(source: str, target: str) -> None:
         shutil.copy2(source, target)
 
 
-def remove_marks(partial: Path, *, keep_units: set[str]) -> None:
-    """Remove marks, work folders and folders that belong to no unit any more."""
+def remove_marks(partial: Path) -> None:
+    """Remove marks and work folders; folders of units that are gone went with their marks."""
     remove_tree(partial / _MARKS)
     remove_tree(partial / _WORK)
-    del keep_units  # folders of units that are gone were removed with their marks
 
 
 def job(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dcase_asd.errors import DcaseAsdError, StageError, StaleInputError
-from dcase_asd.io.atomic import remove_tree, write_json
+from dcase_asd.io.atomic import remove_tree
 from dcase_asd.pipeline import jobs, records
 from dcase_asd.pipeline.layout import Layout
 from dcase_asd.pipeline.lock import stage_lock
@@ -195,7 +194,8 @@ class Runner:
         for unit in units:
             if jobs.is_done(partial, unit.name, wanted[unit.name]):
                 continue
-            if old is not None and old.units.get(unit.name) == wanted[unit.name] and jobs.reuse(out, partial, unit.name):
+            unchanged = old is not None and old.units.get(unit.name) == wanted[unit.name]
+            if unchanged and old is not None and jobs.reuse(out, partial, unit.name, files=old.files):
                 jobs.mark_done(partial, unit.name, wanted[unit.name])
                 continue
             todo.append(unit)
@@ -207,12 +207,11 @@ class Runner:
         if not todo:
             return
         context = self._context()
-        resources = self.resources if len(todo) > 1 else replace(self.resources)
         shared = 1 if len(todo) > 1 else self.resources.nj
         work = [
             jobs.job(
                 stage,
-                replace(context, config=unit.config, resources=replace(resources, nj=shared), log=print),
+                replace(context, config=unit.config, resources=replace(self.resources, nj=shared), log=print),
                 unit,
                 partial,
                 parts=records.unit_parts(stage, unit, self._records),
@@ -226,7 +225,7 @@ class Runner:
     def _close(self, stage: Stage, units: Sequence[Unit], partial: Path, started: float) -> None:
         context = self._context()
         stage.finish(context, partial)
-        jobs.remove_marks(partial, keep_units={unit.name for unit in units})
+        jobs.remove_marks(partial)
         stage.check(context, partial)
         records.commit_record(
             partial,
@@ -283,13 +282,3 @@ def _swap(partial: Path, out: Path) -> None:
         out.rename(old)
     partial.rename(out)
     remove_tree(old)
-
-
-def write_config(path: Path, config: Mapping[str, Any]) -> None:
-    """Write the resolved configuration as JSON, which is YAML too."""
-    write_json(path, config)
-
-
-def free_space_gb(path: Path) -> float:
-    """Return the free space of the disk that holds ``path`` in GB."""
-    return shutil.disk_usage(path).free / 1e9
