@@ -115,7 +115,7 @@ def test_record_is_complete_and_a_second_call_does_nothing(tiny: Path, monkeypat
         "size": "tiny",
         "version": corpus.VERSION,
     }
-    monkeypatch.setattr(corpus, "_record_all", lambda *a, **k: pytest.fail("recorded again"))
+    monkeypatch.setattr(corpus, "_record_all", lambda *_args, **_named: pytest.fail("recorded again"))
     assert synthesise(tiny, size="tiny") == tiny
 
 
@@ -266,6 +266,7 @@ def test_written_description_equals_the_code() -> None:
 
 
 def test_import_is_light() -> None:
-    code = "import sys, dcase_asd.synthesis; print([m for m in ('numpy', 'scipy', 'joblib', 'soundfile', 'torch') if m in sys.modules])"
+    heavy = ("numpy", "scipy", "joblib", "soundfile", "torch")
+    code = f"import sys, dcase_asd.synthesis; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
