@@ -77,7 +77,7 @@ def _compressor(n_samples: int, rng: np.random.Generator) -> Waveform:
     pulse = 0.7 + 0.3 * np.cos(phase)
     hiss = shaped_noise(n_samples, rng, resonances([(900.0, 700.0, 1.0), (2600.0, 1500.0, 0.5)], floor=0.06))
     rumble = shaped_noise(n_samples, rng, sloped(90.0, -6.0))
-    return 0.62 * hiss * pulse + 0.62 * rumble + harmonics(phase, [0.0, 0.25, 0.0, 0.2, 0.1, 0.12], rng=rng)
+    return 0.78 * hiss * pulse + 0.76 * rumble + harmonics(phase, [0.0, 0.25, 0.0, 0.2, 0.1, 0.12], rng=rng)
 
 
 def _conveyor(n_samples: int, rng: np.random.Generator) -> Waveform:

@@ -154,7 +154,8 @@ def poisson_times(rng: np.random.Generator, *, rate_hz: float, start_s: float, s
 def times_of_phase(phase: Waveform, *, turns: float = 1.0, offset: float = 0.0) -> NDArray[np.float64]:
     """Return the times in s at which a non-decreasing phase passes ``offset, offset + 1, ...`` periods of ``turns`` turns."""
     count = phase / (2.0 * np.pi * turns) - offset
-    marks = np.arange(np.ceil(count[0]), count[-1])
+    # strictly after the start: a machine at rest on a mark does not pass it
+    marks = np.arange(np.floor(count[0]) + 1.0, count[-1])
     return np.searchsorted(count, marks) / SAMPLE_RATE_HZ
 
 

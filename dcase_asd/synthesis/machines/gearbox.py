@@ -56,7 +56,7 @@ def _additions(motor: Waveform, shaft: Waveform, *, rng: np.random.Generator, fa
     total = np.zeros(n_samples)
     if fault.cause == "chipped_tooth":
         times_s = times_of_phase(shaft, offset=rng.random())
-        blows = excitation(n_samples, times_s, 2.6 * np.exp(0.2 * rng.standard_normal(len(times_s))))
+        blows = excitation(n_samples, times_s, 2.3 * np.exp(0.2 * rng.standard_normal(len(times_s))))
         total += fault.severity * ring(blows, _CASING_MODES)
     if fault.cause == "worn_teeth":
         total += 0.10 * fault.severity * shaped_noise(n_samples, rng, sloped(2000.0, -6.0, low_hz=900.0))
@@ -67,7 +67,7 @@ def _additions(motor: Waveform, shaft: Waveform, *, rng: np.random.Generator, fa
         for _ in range(rng.integers(2, 4)):
             start_s = rng.uniform(0.0, duration_s - 0.5)
             times_s = start_s + np.cumsum(rng.exponential(0.018, 18))
-            total += fault.severity * ring(excitation(n_samples, times_s, rng.gamma(2.0, 1.4, 18)), _CASING_MODES)
+            total += fault.severity * ring(excitation(n_samples, times_s, rng.gamma(2.0, 1.2, 18)), _CASING_MODES)
     if fault.cause == "slipping_brush":
         whine = phase_of(7.0 * np.gradient(motor) * SAMPLE_RATE_HZ / (2 * np.pi) * 4.0, n_samples)
         start_s = rng.uniform(0.0, 0.5 * duration_s)

@@ -40,9 +40,9 @@ def render(attributes: Mapping[str, str], *, n_samples: int, rng: np.random.Gene
     duration_s = n_samples / SAMPLE_RATE_HZ
     speed, run, envelope = _journey(int(attributes["spd"]) * _SPEED_M_S, duration_s, rng=rng)
     speed *= 1.0 + wander(n_samples, rng, tau_s=0.4, depth=0.008 + 0.05 * min(fault.of("slipping_wheel"), 3.0))
-    travel = 2 * np.pi * np.cumsum(speed) / SAMPLE_RATE_HZ / _RAIL_M
+    travel = 2 * np.pi * (np.cumsum(speed) / SAMPLE_RATE_HZ / _RAIL_M + rng.random())
     wheel = travel * _RAIL_M / _GIRTH_M
-    joints = [times_of_phase(travel + 2 * np.pi, offset=at / _RAIL_M) for at in axles]
+    joints = [times_of_phase(travel + 4 * np.pi, offset=at / _RAIL_M) for at in axles]
     clacks = np.concatenate(joints)
     worse = fault.of("broken_joint")
     heights = np.exp(0.25 * rng.standard_normal(len(clacks))) * 0.8
