@@ -1,0 +1,58 @@
+"""The log-mel front end on one core: ours, librosa, torchaudio, and the bare FFT of the same frames."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tests.benchmarks import Row, alternate
+
+DESCRIPTION = "log-mel of a 10 s clip at the seed's parameters, one core, against librosa, torchaudio and the bare FFT"
+
+
+def run() -> list[Row]:
+    """Time the three backends in one run, and what no front end can go below."""
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    from dcase_asd.features.log_mel import Config, LogMel
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    waveform = (0.1 * np.random.default_rng(0).standard_normal(160_000)).astype(np.float32)
+    features = {name: LogMel(Config(standardise="none", backend=name)) for name in ("native", "librosa", "torchaudio")}
+    grid = features["native"].grid
+    n_frames = features["native"].n_frames(len(waveform))
+    frames = torch.from_numpy(np.lib.stride_tricks.sliding_window_view(waveform, grid.window)[:: grid.hop].copy())
+
+    def in_blocks() -> None:
+        # as the native backend calls it
+        for first in range(0, n_frames, 206):
+            torch.fft.rfft(frames[first : first + 206])
+
+    functions = {name: (lambda feature=feature: feature.compute(waveform)) for name, feature in features.items()}
+    functions["fft"] = lambda: torch.fft.rfft(frames)
+    functions["fft in blocks"] = in_blocks
+    functions["power"] = lambda: features["native"].power(waveform)
+    with threadpool_limits(limits=1):
+        seconds = alternate(functions, rounds=30)
+    torch.set_num_threads(before)
+    ours = seconds["native"]
+    bare = min(seconds["fft"], seconds["fft in blocks"])
+    return [
+        Row(
+            name="native, times faster than librosa",
+            ours_s=ours,
+            peer_s=seconds["librosa"],
+            ratio=seconds["librosa"] / ours,
+            target=">= 3",
+        ),
+        Row(
+            name="native, times faster than torchaudio",
+            ours_s=ours,
+            peer_s=seconds["torchaudio"],
+            ratio=seconds["torchaudio"] / ours,
+            target=">= 3",
+        ),
+        Row(name="native over the fastest bare FFT (MKL, warm)", ours_s=ours, peer_s=bare, ratio=ours / bare, target="<= 2"),
+        Row(name="power weight over native log-mel", ours_s=seconds["power"], peer_s=ours, ratio=seconds["power"] / ours),
+    ]
