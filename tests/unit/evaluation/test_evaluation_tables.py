@@ -1,12 +1,13 @@
 """Result files cell by cell on hand-made metrics, and tables for people."""
 
 import csv
+import dataclasses
 import io
 
 import pandas as pd
 import pytest
 
-from dcase_asd.errors import UnknownNameError
+from dcase_asd.errors import DataError, UnknownNameError
 from dcase_asd.evaluation import tables
 from dcase_asd.evaluation.intervals import Interval
 from dcase_asd.evaluation.results import MachineMetrics, Metrics, SectionMetrics, SystemMetrics
@@ -110,6 +111,23 @@ def test_section_table_puts_systems_side_by_side():
     assert table.loc[("fan", "01"), ("b", "pAUC")] == 0.25
     assert table.loc[("fan", "Average"), ("a", "AUC")] == 0.75
     assert tables.markdown(table).splitlines()[2] == "| fan | 00 | 50.00 | 75.00 | 50.00 | 75.00 |"
+
+
+def test_seed_table_averages_runs_of_one_rule():
+    base = metrics("pooled", section(auc=0.5, pauc=0.75), names=("a", "b"))
+    runs = [
+        dataclasses.replace(base, systems={n: dataclasses.replace(s, score=0.6 + step) for n, s in base.systems.items()})
+        for step in (0.0, 0.01, 0.05)
+    ]
+    table = tables.seed_table(runs)
+    # mean 0.62, standard deviation 0.02646, t(0.975, 2) = 4.30265
+    assert table.loc["b"].tolist() == pytest.approx([0.62, 0.62 - 0.0657250, 0.62 + 0.0657250, 0.6, 0.65, 3], abs=1e-6)
+    assert table.columns[0] == "score (pooled)"
+    assert "| b | 62.00 | 55.43 | 68.57 | 60.00 | 65.00 | 3 |" in tables.markdown(table)
+    with pytest.raises(DataError, match="different rules"):
+        tables.seed_table([base, dataclasses.replace(base, rule="dcase2020")])
+    with pytest.raises(DataError, match="at least two"):
+        tables.seed_table([base])
 
 
 def test_markdown_rounds_percent_to_two_decimals_and_escapes():
