@@ -26,7 +26,7 @@ from dcase_asd.evaluation.evaluate import TRUTH_COLUMNS
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["GroundTruth", "read_ground_truth"]
+__all__ = ["GroundTruth", "csv_rows", "read_ground_truth"]
 
 Unit = tuple[str, ...]
 _FILE = re.compile(r"^ground_truth_(?P<machine>.+)_section_(?P<section>\d{2})(?:_(?P<domain>source|target))?_test\.csv$")
@@ -146,7 +146,7 @@ def _from_folders(root: Path, year: int) -> Iterator[_Row]:
 def _pairs(path: Path) -> dict[str, tuple[int, str]]:
     """Return ``{file: (row, "0" or "1")}``."""
     found: dict[str, tuple[int, str]] = {}
-    for number, row in _csv_rows(path):
+    for number, row in csv_rows(path):
         if len(row) != 2 or row[1].strip() not in {"0", "1"}:
             raise FormatError(f"{path}: row {number}: {','.join(row)!r}; expected file name and 0 or 1")
         if row[0] in found:
@@ -156,12 +156,12 @@ def _pairs(path: Path) -> dict[str, tuple[int, str]]:
 
 
 def _true_names(path: Path) -> dict[str, str]:
-    return {row[0]: f"{row[1].removesuffix('.wav')}.wav" for _, row in _csv_rows(path) if len(row) >= 2}
+    return {row[0]: f"{row[1].removesuffix('.wav')}.wav" for _, row in csv_rows(path) if len(row) >= 2}
 
 
 def _from_list(path: Path, year: int) -> Iterator[_Row]:
     machine = ""
-    for number, row in _csv_rows(path):
+    for number, row in csv_rows(path):
         where = f"{path}: row {number}"
         if len(row) == 1:
             machine = row[0].strip()
@@ -183,12 +183,20 @@ def _from_list(path: Path, year: int) -> Iterator[_Row]:
         yield _Row(where, f"{machine}/{row[0]}", names, found["section"], true["domain"], int(true["label"] == "anomaly"))
 
 
-def _csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Yield row number and fields, skipping empty lines."""
+def csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Yield row number (from 1) and fields of a headerless CSV, empty lines left out.
+
+    Raises
+    ------
+    FormatError
+        If the file is missing or is not UTF-8 text.
+    """
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
             for number, row in enumerate(csv.reader(stream), start=1):
                 if any(field.strip() for field in row):
                     yield number, row
     except FileNotFoundError as error:
-        raise FormatError(f"{path}: no such ground truth file; labels and domains come in pairs of files from 2022 on") from error
+        raise FormatError(f"{path}: no such file; from 2022 on ground truth labels and domains come in pairs of files") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise FormatError(f"{path}: not a readable CSV in UTF-8 ({error})") from error

@@ -14,8 +14,8 @@ Unlike the organisers' tools, which sort rows and compare positions, rows are jo
 
 from __future__ import annotations
 
-import csv
 import logging
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 
 from dcase_asd.errors import FormatError
 from dcase_asd.evaluation.evaluate import evaluate_scores
-from dcase_asd.evaluation.ground_truth import GroundTruth, read_ground_truth
+from dcase_asd.evaluation.ground_truth import GroundTruth, csv_rows, read_ground_truth
 from dcase_asd.evaluation.results import Metrics
 from dcase_asd.evaluation.rules import rule_of_year
 
@@ -38,7 +38,7 @@ _NAME = re.compile(
     r"^(?P<kind>anomaly_score|decision_result)_(?:DCASE\d{4}T2)?(?P<machine>.+?)"
     r"_(?:id|section)_(?P<section>\d{2})(?:_(?P<domain>source|target))?(?P<test>_test)?(?:_seed.*)?\.csv$"
 )
-_DECISIONS = {0.0: 0, 1.0: 1}
+_COLUMNS = {"anomaly_score": "score", "decision_result": "decision"}
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def read_score_folder(folder: Path, truth: GroundTruth, *, system: str) -> Score
 
     found = _score_files(Path(folder), truth)
     tables = {}
-    for kind, column in (("anomaly_score", "score"), ("decision_result", "decision")):
+    for kind, column in _COLUMNS.items():
         files = found[kind]
         if not files and kind == "decision_result":
             continue
@@ -175,21 +175,16 @@ def _score_files(folder: Path, truth: GroundTruth) -> dict[str, dict[tuple[str, 
 def _read_rows(path: Path, truth: GroundTruth, unit: tuple[str, ...], kind: str) -> list[tuple[str, float]]:
     clips = truth.clips[unit]
     rows: dict[str, tuple[int, float]] = {}
-    with path.open(encoding="utf-8-sig", newline="") as stream:
-        for number, row in enumerate(csv.reader(stream), start=1):
-            if not row:
-                continue
-            where = f"{path}: row {number}"
-            if len(row) != 2:
-                raise FormatError(
-                    f"{where}: {len(row)} columns in {','.join(row)!r}; expected two: file name and {kind.split('_')[1]}"
-                )
-            clip = clips.get(row[0].strip())
-            if clip is None:
-                raise FormatError(f"{where}: {row[0]!r} is no clip of {path.name}'s ground truth; expected names as {min(clips)}")
-            if clip in rows:
-                raise FormatError(f"{where}: {row[0]!r} stands in row {rows[clip][0]} already; keep one row per clip")
-            rows[clip] = (number, _number(row[1], kind, where))
+    for number, row in csv_rows(path):
+        where = f"{path}: row {number}"
+        if len(row) != 2:
+            raise FormatError(f"{where}: {len(row)} columns in {','.join(row)!r}; expected two: file name and {_COLUMNS[kind]}")
+        clip = clips.get(row[0].strip())
+        if clip is None:
+            raise FormatError(f"{where}: {row[0]!r} is no clip of {path.name}'s ground truth; expected names as {min(clips)}")
+        if clip in rows:
+            raise FormatError(f"{where}: {row[0]!r} stands in row {rows[clip][0]} already; keep one row per clip")
+        rows[clip] = (number, _number(row[1], kind, where))
     missing = sorted(set(clips.values()) - set(rows))
     if missing:
         names = ", ".join(clip.split("/", 1)[1] for clip in missing[:5])
@@ -203,9 +198,9 @@ def _number(text: str, kind: str, where: str) -> float:
     except ValueError:
         raise FormatError(f"{where}: {text!r} is not a number; score files have no header line") from None
     if kind == "decision_result":
-        if value not in _DECISIONS:
+        if value not in {0.0, 1.0}:
             raise FormatError(f"{where}: decision {text!r}; expected 0 (normal) or 1 (anomaly)")
-        return float(_DECISIONS[value])
-    if value - value != 0.0:
+        return value
+    if not math.isfinite(value):
         raise FormatError(f"{where}: score {text!r} is not finite")
     return value

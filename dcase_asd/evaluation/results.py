@@ -125,9 +125,9 @@ class Metrics:
         """
         try:
             raw = json.loads(text)
-            schema = raw.pop("schema", None)
-        except (json.JSONDecodeError, AttributeError) as error:
+        except json.JSONDecodeError as error:
             raise FormatError(f"not a metrics file: {error}") from error
+        schema = raw.pop("schema", None) if isinstance(raw, dict) else None
         if schema != SCHEMA:
             raise FormatError(f"metrics of schema {schema!r}; this version reads {SCHEMA}: evaluate again")
         try:

@@ -3,8 +3,10 @@
 * :func:`official_csv`: the layout of the year's evaluator, unrounded. Where no decisions were given, their cells are empty.
   One row differs from the 2022 tool on purpose: its per-machine "source/target harmonic mean" rows are cut at the wrong column
   (``len(section_ids)//2``, so that "source" is section 03 alone); here they hold what their name says, as from 2023 on.
+  Machines stand in alphabetical order, 2020 too, where the organisers' tool follows its list.
 * :func:`section_table`: one row per machine and section with the machine's average below, systems side by side as the DCASE 2020
   per-machine-ID tables; works for every rule.
+* :func:`seed_table`: mean over runs with different seeds, with Student's interval.
 * :func:`markdown`: a DataFrame as a Markdown table, percent to two decimals.
 """
 
@@ -17,7 +19,8 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from dcase_asd.errors import UnknownNameError
+from dcase_asd.errors import DataError, UnknownNameError
+from dcase_asd.evaluation.intervals import mean_interval
 from dcase_asd.evaluation.metrics import arithmetic_mean, harmonic_mean
 from dcase_asd.evaluation.results import MachineMetrics, Metrics, SectionMetrics, SystemMetrics
 from dcase_asd.evaluation.rules import rule_named
@@ -26,7 +29,7 @@ from dcase_asd.io.atomic import write_text
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["markdown", "official_csv", "section_table", "write_official_csv"]
+__all__ = ["markdown", "official_csv", "section_table", "seed_table", "write_official_csv"]
 
 Line = list[object]
 _MEASURES = ("AUC", "pAUC", "precision", "recall", "F1 score")
@@ -104,6 +107,39 @@ def section_table(metrics: Metrics) -> pd.DataFrame:
     table = pd.DataFrame({key: list(cells.values()) for key, cells in columns.items()})
     table.index = pd.MultiIndex.from_tuples(keys, names=["machine", "section"])
     return table
+
+
+def seed_table(runs: Sequence[Metrics]) -> pd.DataFrame:
+    """Return one row per system: mean score over the runs, its interval (Student, 95 %), the lowest and highest run, and their number.
+
+    Parameters
+    ----------
+    runs : sequence of Metrics
+        One evaluation per seed, of the same systems under the same rule.
+
+    Raises
+    ------
+    DataError
+        If there are fewer than two runs, or their rules or systems differ.
+    """
+    import pandas as pd
+
+    kinds = {(run.rule, tuple(sorted(run.systems))) for run in runs}
+    if len(kinds) != 1:
+        raise DataError(f"runs of {len(kinds)} different rules or sets of systems cannot be averaged: {sorted(kinds)}")
+    rows = {}
+    for name in runs[0].systems:
+        scores = [run.systems[name].score for run in runs]
+        found = mean_interval(scores)
+        rows[name] = {
+            runs[0].score_label: found.estimate,
+            "low": found.low,
+            "high": found.high,
+            "lowest": min(scores),
+            "highest": max(scores),
+            "seeds": found.n,
+        }
+    return pd.DataFrame(list(rows.values()), index=pd.Index(list(rows), name="system"))
 
 
 def markdown(table: pd.DataFrame, *, percent: bool = True) -> str:
