@@ -70,8 +70,10 @@ class Config(FitSetConfig):
     metric : {"mahalanobis", "euclidean", "cosine"}
         Cosine is 1 - cosine similarity.
     covariance : {"shared", "per_set"}
-        Covariance of the Mahalanobis metric: one of all original segments that the fit sets use (one distance pass for
-        the whole grid), or that of each fit set's own rows (one pass a fit set).
+        Covariance of the Mahalanobis metric. ``shared``: one for the whole grid, of all original segments (of the source
+        segments where ``source`` is the only fit set), so that one distance pass serves all; ``per_set``: that of each fit
+        set's own rows, one pass a fit set. With ``shared``, fit set ``source`` beside others hence sees target segments
+        through the metric; choose ``per_set`` where that must not be.
     shrinkage : float or "ledoit_wolf"
         Shrinkage of that covariance towards a multiple of the identity.
     separate_domains : bool
@@ -130,7 +132,7 @@ class Knn(Detector[Config]):
         state: dict[str, NDArray[Any]] = {f"block.{name}": block for name, block in blocks.items()}
         state["grid"] = text_to_tensor(grid)
         if self.config.metric == "mahalanobis":
-            state |= self._metrics(fit_sets, blocks)
+            state |= self._metrics(fit_sets, blocks, rows=rows)
         self.load_state(state)
 
     def _blocks(self, rows: TrainingRows, fit_sets: tuple[FitSet, ...], *, seed: int) -> dict[str, NDArray[Any]]:
@@ -150,12 +152,14 @@ class Knn(Detector[Config]):
         where = f"knn: fit set {fit_set!r}"
         return fitting_sizes(self.config.n_neighbors, limit=limit, policy=self.config.oversize, key="n_neighbors", where=where)
 
-    def _metrics(self, fit_sets: tuple[FitSet, ...], blocks: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    def _metrics(
+        self, fit_sets: tuple[FitSet, ...], blocks: Mapping[str, NDArray[Any]], *, rows: TrainingRows
+    ) -> dict[str, NDArray[Any]]:
         if self.config.covariance == "per_set":
             members = {name: [blocks[b] for b in _BLOCKS[name] if b in blocks] for name in fit_sets}
             return {f"whiten.{name}": self._whiten(np.concatenate(part), name=name) for name, part in members.items()}
-        original = [block for name, block in blocks.items() if name != "pseudo_target"]
-        return {"whiten": self._whiten(np.concatenate(original or list(blocks.values())), name="all fit sets")}
+        original = rows.source if fit_sets == ("source",) else rows.all
+        return {"whiten": self._whiten(original, name="all fit sets")}
 
     def _whiten(self, x: NDArray[Any], *, name: str) -> Array:
         moments = Moments.of(x)

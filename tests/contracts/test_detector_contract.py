@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import copy
 import json
 import os
 import random
@@ -265,7 +264,7 @@ def test_incremental_equals_one_shot(case: Case) -> None:
 
 
 def test_a_second_incremental_fit_forgets_the_first(case: Case) -> None:
-    detector = copy.copy(_incremental(case))
+    detector = _incremental(case)
     detector.fit(training(case.shape, case.n_train, n_target=0), seed=9)
     detector.fit(training(case.shape, case.n_train), seed=3)
     assert state_bytes(detector) == state_bytes(fitted(case))

@@ -9,6 +9,7 @@ import pytest
 from sklearn.covariance import ledoit_wolf
 from sklearn.neighbors import NearestNeighbors
 
+from dcase_asd import config as configs
 from dcase_asd.detectors._shared.fit_sets import TrainingRows, pseudo_target
 from dcase_asd.detectors._shared.nearest import Bank
 from dcase_asd.detectors.knn import Config, Knn
@@ -176,3 +177,19 @@ def test_identical_training_segments_have_no_covariance(batches_of, shrinkage) -
 def test_impossible_configurations_are_refused(values: dict) -> None:
     with pytest.raises(ConfigError):
         Config(**values)
+
+
+def test_a_part_is_the_same_whatever_else_is_in_the_grid(batches_of) -> None:
+    source, target, query = _data()
+    grid = Knn(Config(n_neighbors=(1, 4), fit_sets=FIT_SETS))
+    grid.fit(batches_of(source, target), seed=0)
+    parts = grid.score(query).parts
+    for name in ("both", "pseudo_target"):
+        alone = Knn(Config(n_neighbors=(4,), fit_sets=(name,)))
+        alone.fit(batches_of(source, target), seed=0)
+        np.testing.assert_allclose(alone.score(query).score, parts[f"fit_set={name},k=4"], rtol=1e-9)
+
+
+@pytest.mark.parametrize(("text", "value"), [("ledoit_wolf", "ledoit_wolf"), ("1e-1", 0.1), (0, 0.0)])
+def test_shrinkage_from_yaml(text, value) -> None:
+    assert configs.build(Config, {"shrinkage": text, "n_neighbors": [1], "fit_sets": ["both"]}).shrinkage == value
