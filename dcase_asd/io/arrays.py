@@ -54,7 +54,8 @@ def save_tensors(
 
     contiguous = {name: np.array(value, order="C", copy=True) for name, value in tensors.items()}
     with atomic_path(path) as temporary:
-        save_file(contiguous, str(temporary), metadata=dict(metadata or {}))
+        # None, not {}: with no tensors and empty metadata safetensors 0.8.0 writes a header it cannot read
+        save_file(contiguous, str(temporary), metadata=dict(metadata) if metadata else None)
         written = load_file(str(temporary))
         for name, value in contiguous.items():
             if written[name].dtype != value.dtype or written[name].tobytes() != value.tobytes():
