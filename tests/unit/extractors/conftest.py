@@ -17,12 +17,16 @@ from dcase_asd.io.tables import write_table
 N_BANDS = 16
 
 
-def machine_clip(tone: float, *, rng, n_frames=60, beat=0.5, n_bands=N_BANDS):
-    """A log-mel of a steady tone at band ``tone`` whose level beats in time, over coloured noise: ``[frame, mel]``."""
+def machine_clip(tone: float, *, rng, n_frames=60, beat=0.5, n_bands=N_BANDS, nuisance=0.0):
+    """Make a log-mel of a steady tone at band ``tone`` whose level beats in time, over coloured noise: ``[frame, mel]``."""
     bands = np.arange(n_bands)
     ridge = np.exp(-0.5 * ((bands - tone) / 1.0) ** 2)
     level = 1.0 + 0.5 * np.sin(beat * np.arange(n_frames) + rng.uniform(0, 2 * np.pi))
-    return (3.0 * level[:, None] * ridge[None] - 0.1 * bands[None] + rng.normal(0, 0.5, (n_frames, n_bands))).astype(np.float32)
+    # a level and a tilt that differ from clip to clip and say nothing about the machine
+    hum = nuisance * (rng.normal() + rng.normal() * np.linspace(-1, 1, n_bands))
+    return (hum + 3.0 * level[:, None] * ridge[None] - 0.1 * bands[None] + rng.normal(0, 0.5, (n_frames, n_bands))).astype(
+        np.float32
+    )
 
 
 def write_store(folder: Path, machine: str, split: str, clips, *, attributes=None, sections=None, dtype=np.float32, power=True):
@@ -46,13 +50,15 @@ def write_store(folder: Path, machine: str, split: str, clips, *, attributes=Non
         save_array(folder / machine / f"{split}.power.npy", np.exp(data.mean(axis=1)).astype(np.float32))
 
 
-def write_folder(folder: Path, *, machines=("fan", "pump", "valve", "Bänder"), n_clips=12, dtype=np.float32, n_frames=60, seed=0):
+def write_folder(
+    folder: Path, *, machines=("fan", "pump", "valve", "Bänder"), n_clips=12, dtype=np.float32, n_frames=60, seed=0, nuisance=0.0
+):
     """Write a feature folder; every machine has its own tone, two speeds (attribute ``spd``) and two sections."""
     write_json(folder / "feature.json", {"name": "log_mel", "config": {}, "frame_rate_hz": 10.0})
     rng = np.random.default_rng(seed)
     for number, machine in enumerate(machines):
         speeds = [i % 2 for i in range(n_clips)]
-        clips = [machine_clip(2 + 3 * number, rng=rng, n_frames=n_frames, beat=0.3 + 0.6 * s) for s in speeds]
+        clips = [machine_clip(2 + 3 * number, rng=rng, n_frames=n_frames, beat=0.3 + 0.6 * s, nuisance=nuisance) for s in speeds]
         attributes = [{"mic": "1", "spd": str(s)} for s in speeds]
         sections = [f"{i % 2:02d}" for i in range(n_clips)]
         write_store(folder, machine, "train", clips, attributes=attributes, sections=sections, dtype=dtype)

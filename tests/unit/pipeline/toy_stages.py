@@ -57,7 +57,7 @@ class Sums(Stage):
     def finish(self, context: Context, out: Path) -> None:
         (out / "title.txt").write_text(context.config["title"])
 
-    def check(self, context: Context, out: Path) -> None:
+    def check(self, context: Context, out: Path) -> None:  # noqa: ARG002
         if context.config["title"] == "bad":
             raise StageError("the title is bad; give another")
 
