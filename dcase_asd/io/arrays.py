@@ -54,11 +54,7 @@ def save_tensors(
 
     contiguous = {name: np.array(value, order="C", copy=True) for name, value in tensors.items()}
     with atomic_path(path) as temporary:
-<<<<<<< HEAD
         # an empty metadata mapping makes a header that does not read back when there is no tensor (safetensors 0.8.0)
-=======
-        # None, not {}: with no tensors and empty metadata safetensors 0.8.0 writes a header it cannot read
->>>>>>> oe
         save_file(contiguous, str(temporary), metadata=dict(metadata) if metadata else None)
         written = load_file(str(temporary))
         for name, value in contiguous.items():
