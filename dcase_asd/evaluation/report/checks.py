@@ -37,7 +37,7 @@ def check_rows(rows: Sequence[SystemRow]) -> None:
     Raises
     ------
     FormatError
-        If a system stands twice, a group is unknown, or a value lies outside [0, 1] or its own interval.
+        If a system stands twice, a group is unknown, a value lies outside [0, 1], or an interval is upside down.
     """
     _distinct("system", (r.system for r in rows))
     for row in rows:
@@ -45,11 +45,11 @@ def check_rows(rows: Sequence[SystemRow]) -> None:
             raise FormatError(f"system {row.system!r}: group {row.group!r} is none of {', '.join(GROUPS)}")
         if (row.low is None) != (row.high is None):
             raise FormatError(f"system {row.system!r}: interval {row.low} to {row.high} has one end; give both or neither")
-        low, high = (row.score, row.score) if row.low is None or row.high is None else (row.low, row.high)
-        if not 0 <= low <= row.score <= high <= 1:
-            raise FormatError(
-                f"system {row.system!r}: expected 0 <= low <= score <= high <= 1, found {row.low}, {row.score}, {row.high}"
-            )
+        if not 0 <= row.score <= 1:
+            raise FormatError(f"system {row.system!r}: score {row.score} is not in [0, 1]; give fractions")
+        # a bootstrap interval need not hold the score, nor end inside [0, 1] where it is symmetric
+        if row.low is not None and row.high is not None and not -1 <= row.low <= row.high <= 2:
+            raise FormatError(f"system {row.system!r}: {row.low} to {row.high} is no interval of a score in [0, 1]")
         for machine, values in row.per_machine.items():
             for metric, value in values.items():
                 if not math.isnan(value) and not 0 <= value <= 1:

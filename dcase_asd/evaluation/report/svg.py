@@ -38,13 +38,15 @@ def picture(width: float, height: float, *children: str, label: str) -> Markup:
 
 
 def round_ticks(low: float, high: float, *, n: int) -> list[float]:
-    """Return about ``n`` tick values in steps of 1, 2 or 5 times a power of ten inside [low, high]."""
+    """Return about ``n`` tick values, at least two, in steps of 1, 2 or 5 times a power of ten inside [low, high]."""
     if not high > low:
         return [low]
     rough = (high - low) / max(n, 1)
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(m * power for m in (1, 2, 5, 10) if m * power >= rough * 0.999)
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    if last <= first:  # one tick gives no scale
+        return round_ticks(low, high, n=n + 1)
     return [i * step for i in range(first, last + 1)]
 
 

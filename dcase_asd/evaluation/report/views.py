@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 _HEADINGS = {
-    "most anomalous": ("Most anomalous", "The highest scores of this machine."),
+    "most anomalous": ("Most anomalous", "The highest scores of this machine, apart from the false alarms below."),
     "missed anomaly": ("Missed anomalies", "Anomalies with the lowest scores: the system took them for normal."),
     "false alarm": ("False alarms", "Normal clips with the highest scores: the system took them for anomalies."),
 }
@@ -89,7 +89,7 @@ class ClipGroup:
 def score_table(rows: Sequence[SystemRow]) -> ScoreTable:
     """Format the score table in per cent; the best score is marked."""
     ends = [v for r in rows for v in (r.score, r.low, r.high) if v is not None] or [0.0, 1.0]
-    margin = max(0.05 * (max(ends) - min(ends)), 0.005)
+    margin = max(0.05 * (max(ends) - min(ends)), 0.02)
     x_range = (max(min(ends) - margin, 0.0), min(max(ends) + margin, 1.0))
     best = max((r.score for r in rows), default=math.nan)
     lines = [

@@ -12,14 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib import colormaps
 from PIL import Image
-from report_samples import make_scores, make_truth
+from report_samples import make_clip, make_machine, make_scores, make_truth
 from sklearn.metrics import roc_auc_score
 
 from dcase_asd.errors import AudioError, FormatError
-from dcase_asd.evaluation.report import FeaturePicture, Sound, choose_clips
+from dcase_asd.evaluation.report import FeaturePicture, ReportOptions, Sound, choose_clips
 from dcase_asd.evaluation.report.clip_figures import clip_scales, sound_figure
 from dcase_asd.evaluation.report.curves import histogram_edges, roc_points
 from dcase_asd.evaluation.report.figures import ScoreSet, histogram_figure
+from dcase_asd.evaluation.report.machine_views import machine_view
 from dcase_asd.evaluation.report.media import embed_photo, embed_picture, embed_sound
 from dcase_asd.evaluation.report.svg import element, number, round_ticks, score_label, tick_label
 
@@ -175,8 +176,6 @@ def test_photos_are_bounded():
 
 def test_frequency_ticks_follow_the_bands():
     """A band axis that is not linear: the 1 kHz tick stands at the height of the 1 kHz band."""
-    from report_samples import make_clip
-
     bands = np.geomspace(125, 8000, 7)  # 125 250 500 1000 2000 4000 8000
     feature = FeaturePicture(values=np.zeros((7, 5)), band_hz=bands, start_s=0, end_s=1)
     clip = make_clip(feature=feature)
@@ -185,12 +184,47 @@ def test_frequency_ticks_follow_the_bands():
     assert y == pytest.approx(20 + 150 / 2, abs=0.01)  # band 3 of 7 is the middle of the panel
 
 
+def test_the_lowest_band_is_drawn_at_the_bottom():
+    values = np.zeros((4, 3))
+    values[0] = 1
+    clip = make_clip(feature=FeaturePicture(values=values, band_hz=np.arange(1, 5) * 100.0, start_s=0, end_s=1), heat_map=values)
+    drawing = sound_figure(clip, scales=clip_scales([clip]), max_px=99, label="A drawing of a test clip")
+    for address in re.findall(r'href="(data:[^"]+)"', drawing):
+        pixels = np.asarray(Image.open(io.BytesIO(decode(address))).convert("L"))
+        assert (pixels[-1] > pixels[0]).all()
+
+
+@pytest.mark.parametrize("rule", ["official", "own_domain"])
+def test_a_domain_curve_follows_the_rule(rule):
+    report = make_machine("fan")
+    view = machine_view(report, anchor="m", rule=rule, sounds={}, options=ReportOptions())
+    scores = report.scores[report.scores["system"] == "flow"]["score"].to_numpy()
+    truth, domain = report.truth["is_anomaly"].to_numpy(), report.truth["domain"].to_numpy()
+    for name in ("source", "target"):
+        kept = (domain == name) | ((truth == 1) if rule == "official" else False)
+        assert f"{name} {100 * roc_auc_score(truth[kept], scores[kept]):.2f} %" in view.figures[0][0]
+    assert (
+        f"pAUC (all clips, false-positive rate up to 10 %) {100 * roc_auc_score(truth, scores, max_fpr=0.1):.2f} %"
+        in view.figures[0][2]
+    )
+
+
+def test_the_operating_point_is_where_the_threshold_puts_it():
+    truth = make_truth("fan")
+    scores = make_scores(truth)
+    called = scores[scores["system"] == "flow"]["score"].to_numpy() > 0.5
+    fpr, tpr = (called[truth["is_anomaly"] == c].mean() for c in (0, 1))
+    view = machine_view(make_machine("fan", threshold=0.5), anchor="m", rule="official", sounds={}, options=ReportOptions())
+    x, y = (float(v) for v in re.search(r'<circle cx="([\d.]+)" cy="([\d.]+)" r="5"', view.figures[0][0]).groups())
+    assert ((x - 50) / 338, (304 - y) / 292) == pytest.approx((fpr, tpr), abs=1e-4)  # the panel is 338 x 292 at (50, 12)
+
+
 @given(st.floats(-1e9, 1e9), st.floats(1e-6, 1e9), st.integers(2, 8))
 def test_ticks_are_few_and_inside(low, span, n):
     high = low + span
     ticks = round_ticks(low, high, n=n)
     slack = 1e-6 * span + 1e-9 * abs(low)
-    assert len(ticks) <= n + 1
+    assert 2 <= len(ticks) <= max(n + 1, 4)
     assert all(low - slack <= t <= high + slack for t in ticks)
 
 
