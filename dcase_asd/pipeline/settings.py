@@ -15,10 +15,12 @@ from dcase_asd import registry
 from dcase_asd.config import configclass
 from dcase_asd.errors import ConfigError, UnknownNameError, nearest
 
-__all__ = ["RawConfig", "resolve"]
+__all__ = ["MAIN_FEATURES", "RawConfig", "resolve"]
 
 #: Keys of a detector entry that belong to stage 5, not to the detector itself.
 _Component = dict[str, Any]
+#: What an extractor entry calls the features under the key ``features`` (others stand under ``extra_features``).
+MAIN_FEATURES = "main"
 
 
 @configclass
@@ -54,6 +56,22 @@ class SegmentConfig:
 
     length_s: float = 5.0
     overlap: float = 0.75
+
+
+@configclass
+class ExtractorEntry:
+    """What stages 3 and 4 need besides the extractor's own keys.
+
+    Attributes
+    ----------
+    features : str
+        Which features it reads: ``main`` or a name under ``extra_features``.
+    segments : SegmentConfig
+        How its clips are cut; keys that are not given are those of the recipe's ``segments``.
+    """
+
+    features: str = MAIN_FEATURES
+    segments: SegmentConfig = SegmentConfig()
 
 
 @configclass
@@ -196,7 +214,18 @@ _PLAIN: dict[str, type] = {
     "evaluate": EvaluateConfig,
     "submit": SubmitConfig,
 }
-_KEYS = (*_PLAIN, "corpus", "features", "extractors", "detectors", "ensembles", "machines", "seeds", "description")
+_KEYS = (
+    *_PLAIN,
+    "corpus",
+    "features",
+    "extra_features",
+    "extractors",
+    "detectors",
+    "ensembles",
+    "machines",
+    "seeds",
+    "description",
+)
 
 
 def resolve(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -225,8 +254,14 @@ def resolve(values: Mapping[str, Any]) -> dict[str, Any]:
     result["seeds"] = _seeds(values.get("seeds", [0]))
     result["corpus"] = component("corpora", _mapping(values, "corpus"), where="corpus")
     result["features"] = component("features", _mapping(values, "features"), where="features")
+    result["extra_features"] = {
+        _identifier(key, "extra_features"): component("features", item, where=f"extra_features.{key}")
+        for key, item in _mapping(values, "extra_features").items()
+    }
+    if MAIN_FEATURES in result["extra_features"]:
+        raise ConfigError(f"extra_features.{MAIN_FEATURES}: the name stands for the key `features`; choose another")
     result["extractors"] = {
-        _identifier(key, "extractors"): component("extractors", item, where=f"extractors.{key}")
+        _identifier(key, "extractors"): _extractor(item, f"extractors.{key}", result)
         for key, item in _mapping(values, "extractors").items()
     }
     result["detectors"] = {
@@ -254,6 +289,19 @@ def plugin_config(kind: str, item: Mapping[str, Any]) -> tuple[registry.Plugin, 
     """Return the plug-in and its configuration object for a resolved component."""
     plugin = registry.load(kind, item["name"])
     return plugin, configs.build(plugin.config, {key: value for key, value in item.items() if key != "name"}, where=item["name"])
+
+
+def _extractor(item: Any, where: str, resolved: Mapping[str, Any]) -> dict[str, Any]:
+    if not isinstance(item, Mapping):
+        raise ConfigError(f"{where}: expected a mapping with a `name`, got {item!r}")
+    own = {key: item[key] for key in ("features", "segments") if key in item}
+    own["segments"] = configs.merge(resolved["segments"], _mapping(own, "segments"))
+    entry = configs.to_dict(configs.build(ExtractorEntry, own, where=where))
+    known = [MAIN_FEATURES, *resolved["extra_features"]]
+    if entry["features"] not in known:
+        raise UnknownNameError("features", entry["features"], known)
+    rest = {key: value for key, value in item.items() if key not in own}
+    return {"entry": entry, "extractor": component("extractors", rest, where=where)}
 
 
 def _detector(item: Any, where: str, extractors: Mapping[str, Any]) -> dict[str, Any]:

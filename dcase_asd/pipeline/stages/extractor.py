@@ -14,7 +14,8 @@ from dcase_asd.manifests.schema import Manifest
 from dcase_asd.manifests.splits import validation_clips
 from dcase_asd.pipeline.settings import plugin_config
 from dcase_asd.pipeline.stage import Context, Stage, Unit
-from dcase_asd.pipeline.stages.manifests import target_machines
+from dcase_asd.pipeline.stages.features import feature_place
+from dcase_asd.pipeline.stages.manifests import machine_index, target_machines
 
 __all__ = ["ExtractorStage", "extractor_seeds", "extractor_units", "segment_frames"]
 
@@ -33,11 +34,15 @@ class ExtractorStage(Stage):
         """One unit per extractor, seed and machine."""
         units = []
         for key, seed, machine in extractor_units(context):
-            item = context.config["extractors"][key]
-            trains = _trains(item)
-            config = {"extractor": item, "seed": seed, "split": context.config["split"], "segments": context.config["segments"]}
-            inputs = {"manifests": ["manifest.csv"], "features": [""]} if trains else {}
-            units.append(Unit(f"{key}/{seed}/{machine}", config=config if trains else {"extractor": item}, inputs=inputs))
+            config, inputs = dict(context.config["extractors"][key]), {}
+            if _trains(config["extractor"]):
+                place = feature_place(config["entry"]["features"])
+                stores = [f"{place}{name}" for name in (*machine_index(context), "feature.json")]
+                inputs = {"manifests": ["manifest.csv"], "features": stores}
+                config |= {"seed": seed, "split": context.config["split"]}
+            else:
+                del config["entry"]
+            units.append(Unit(f"{key}/{seed}/{machine}", config=config, inputs=inputs))
         return units
 
     def run(self, context: Context, unit: Unit, out: Path, work: Path) -> None:
@@ -46,13 +51,14 @@ class ExtractorStage(Stage):
         extractor = plugin.implementation(config)
         if extractor.trains:
             _, seed, machine = unit.name.split("/")
-            features = FeatureFolder(context.folders["features"])
+            entry = unit.config["entry"]
+            features = FeatureFolder(context.folders["features"] / feature_place(entry["features"]))
             manifest = Manifest.read(context.folders["manifests"] / "manifest.csv")
             data = TrainingData(
                 features=features,
                 machine=machine,
                 valid_clips=validation_clips(manifest, machine=machine, seed=int(seed), **unit.config["split"]),
-                segment_frames=segment_frames(unit.config["segments"], features.info["frame_rate_hz"])[0],
+                segment_frames=segment_frames(entry["segments"], features.info["frame_rate_hz"])[0],
             )
             extractor.fit(data, seed=int(seed), workdir=work, device=context.resources.device, log=context.log)
             for path in sorted(work.glob("*.csv")):
@@ -74,7 +80,7 @@ def _trains(item: Mapping[str, Any]) -> bool:
 def extractor_seeds(config: Mapping[str, Any], key: str) -> list[int]:
     """Return the seeds an extractor is fitted with: all of the run's, or the first alone if it learns nothing."""
     seeds: list[int] = config["seeds"]
-    return list(seeds) if _trains(config["extractors"][key]) else seeds[:1]
+    return list(seeds) if _trains(config["extractors"][key]["extractor"]) else seeds[:1]
 
 
 def extractor_units(context: Context) -> list[tuple[str, int, str]]:

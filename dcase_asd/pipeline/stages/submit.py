@@ -18,6 +18,7 @@ from dcase_asd.pipeline.stages.detectors import embedding_folder
 from dcase_asd.pipeline.stages.ensemble import ALL_SEEDS
 from dcase_asd.pipeline.stages.evaluate import DECISION_SCHEMA
 from dcase_asd.pipeline.stages.extractor import segment_frames
+from dcase_asd.pipeline.stages.features import feature_place
 from dcase_asd.pipeline.stages.scores import LEVEL_SYSTEMS, SCORE_SCHEMA
 from dcase_asd.pipeline.stages.shown import shown_systems
 from dcase_asd.submission.formats import year_format
@@ -46,7 +47,17 @@ class SubmitStage(Stage):
     def units(self, context: Context) -> list[Unit]:
         """One unit."""
         config = context.config
-        keys = ("submit", "evaluate", "ensembles", "detectors", "extractors", "seeds", "description", "features", "segments")
+        keys = (
+            "submit",
+            "evaluate",
+            "ensembles",
+            "detectors",
+            "extractors",
+            "seeds",
+            "description",
+            "features",
+            "extra_features",
+        )
         name = _source(config)
         inputs = {"manifests": ["manifest.csv"], "ensemble": [name], "evaluate": [name], "extractor": [""], "detectors": [""]}
         return [Unit("", config={key: config[key] for key in keys}, inputs=inputs)]
@@ -127,10 +138,10 @@ def _entry(context: Context, config: Mapping[str, Any], system: str, manifest: M
         authors=authors,
         description={
             "input_sampling_rate": config["features"].get("sample_rate_hz"),
-            "acoustic_features": config["features"]["name"],
+            "acoustic_features": ", ".join(dict.fromkeys(_feature_names(config, detectors))),
             "machine_learning_method": ", ".join(
                 dict.fromkeys(
-                    f"{config['extractors'][config['detectors'][d]['entry']['extractor']]['name']} + "
+                    f"{config['extractors'][config['detectors'][d]['entry']['extractor']]['extractor']['name']} + "
                     f"{config['detectors'][d]['detector']['name']}"
                     for d in detectors
                 )
@@ -141,6 +152,11 @@ def _entry(context: Context, config: Mapping[str, Any], system: str, manifest: M
         macs=_macs(context, config, detectors, sorted(set(manifest.machines))),
         results=_results(context, config, system),
     )
+
+
+def _feature_names(config: Mapping[str, Any], detectors: Sequence[str]) -> list[str]:
+    used = [config["extractors"][config["detectors"][d]["entry"]["extractor"]]["entry"]["features"] for d in detectors]
+    return [config["extra_features"].get(name, config["features"])["name"] for name in used]
 
 
 def _placeholder_author(config: Mapping[str, Any]) -> Any:
@@ -171,13 +187,14 @@ def _macs(context: Context, config: Mapping[str, Any], detectors: Sequence[str],
     from dcase_asd.features.store import FeatureFolder
     from dcase_asd.submission.complexity import measure
 
-    folder = FeatureFolder(context.folders["features"])
-    length, hop = segment_frames(config["segments"], folder.info["frame_rate_hz"])
-    frames = {m: int(folder.open(m, "test").index["length"].max()) for m in machines}
-    machine = max(machines, key=lambda m: (frames[m], m))
-    n_segments = len(segment_starts(frames[machine], length=length, hop=hop)) if length else 1
     macs = 0
     for extractor in {config["detectors"][d]["entry"]["extractor"] for d in detectors}:
+        entry = config["extractors"][extractor]["entry"]
+        folder = FeatureFolder(context.folders["features"] / feature_place(entry["features"]))
+        length, hop = segment_frames(entry["segments"], folder.info["frame_rate_hz"])
+        frames = {m: int(folder.open(m, "test").index["length"].max()) for m in machines}
+        machine = max(machines, key=lambda m, frames=frames: (frames[m], m))  # type: ignore[misc]
+        n_segments = len(segment_starts(frames[machine], length=length, hop=hop)) if length else 1
         for source in {embedding_folder(config, extractor, seed, machine) for seed in config["seeds"]}:
             pair = load_extractor(context.folders["extractor"] / source).module_and_input(length or frames[machine])
             macs += n_segments * measure(pair[0], pair[1]).macs if pair is not None else 0
