@@ -41,7 +41,7 @@ INFO = Info(
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     "official": {"epochs": 100, "batch_size": 256, "validation": "random", "initialisation": "torch"},
     "official_keras": {"epochs": 100, "batch_size": 512, "validation": "last", "initialisation": "glorot"},
-    "cpu": {"epochs": 40, "batch_size": 256, "validation": "random", "initialisation": "torch"},
+    "cpu": {"epochs": 20, "batch_size": 256, "validation": "random", "initialisation": "torch"},
 }
 
 # nttcslab/dcase2023_task2_baseline_ae, networks/dcase2023t2_ae/network.py and baseline.yaml
