@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from dcase_asd.errors import ConfigError, UnknownNameError
 from dcase_asd.features.segments import Embeddings
 from dcase_asd.features.store import FeatureFolder
+from dcase_asd.io.arrays import save_array
 from dcase_asd.io.atomic import write_json
 from dcase_asd.io.audio import write_audio
+from dcase_asd.io.tables import write_table
 from dcase_asd.manifests.schema import Manifest
 from dcase_asd.pipeline.layout import Layout
+from dcase_asd.pipeline.report_clips import _segments
 from dcase_asd.pipeline.settings import resolve
 from dcase_asd.pipeline.stage import Context, Resources, Stage
 from dcase_asd.pipeline.stages.embeddings import EmbeddingsStage
@@ -83,8 +88,6 @@ def context(tmp_path: Path) -> Context:
 
 
 def _run(stage: Stage, context: Context) -> None:
-    from dataclasses import replace
-
     out = context.folders[stage.name]
     for unit in stage.units(context):
         (out / unit.name).mkdir(parents=True)
@@ -127,8 +130,6 @@ def test_a_change_of_extra_features_touches_only_those_who_read_them(context: Co
 
 
 def test_a_trained_extractor_depends_on_the_stores_of_its_own_features(context: Context) -> None:
-    from dataclasses import replace
-
     extractors = {"oe": {"name": "outlier_exposure"}, "other": {"name": "outlier_exposure", "features": "official"}}
     config = resolve({**VALUES, "extractors": extractors, "detectors": {}})
     inputs = {u.name: u.inputs["features"] for u in ExtractorStage().units(replace(context, config=config))}
@@ -148,3 +149,17 @@ def test_folder_of_features_changes_with_the_extra_ones_only_if_there_are_some(t
 def test_a_submission_names_the_features_of_its_systems() -> None:
     config = resolve({**VALUES, "extra_features": {"official": {"name": "stft"}}})
     assert _feature_names(config, ["ae", "knn"]) == ["stft", "log_mel"]
+
+
+def test_the_report_places_scores_by_the_segments_of_the_system_s_extractor(context: Context, tmp_path: Path) -> None:
+    context = replace(context, folders={**context.folders, "scores": tmp_path / "scores"})
+    for system, starts in (("ae", [0.0]), ("knn", [0.25, 0.0])):
+        base = tmp_path / "scores" / system / "0" / "fan"
+        write_table(base / "segments.csv", pd.DataFrame({"clip_id": "fan/4.wav", "start_s": starts}))
+        save_array(base / "segments.npy", np.arange(len(starts), dtype=np.float32)[:, None])
+    times, values, length_s = _segments(context, "fan", "knn")
+    np.testing.assert_allclose(times["fan/4.wav"], [0.25, 0.5])
+    np.testing.assert_allclose(values["fan/4.wav"], [1.0, 0.0])
+    assert length_s == 0.5
+    times, _, length_s = _segments(context, "fan", "ae")
+    assert (length_s, list(times["fan/4.wav"])) == (0.0, [0.0])
