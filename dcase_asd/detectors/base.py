@@ -125,6 +125,11 @@ class Detector(ABC, Generic[C]):
             For NaN or infinite values or a wrong shape.
         """
 
+    def module_and_input(self, shape: tuple[int, ...]) -> tuple[Any, Any] | None:
+        """Return the torch module that scores a segment of a shape and its input, to count operations; None without a network."""
+        del shape
+        return None
+
     @abstractmethod
     def state(self) -> Tensors:
         """Return everything learned as named arrays; raises ``NotFittedError`` before ``fit``."""

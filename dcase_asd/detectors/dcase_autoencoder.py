@@ -176,6 +176,14 @@ class DcaseAutoencoder(Detector[Config]):
                 found.append(_SCORES[name](residual, self._whiten))
         return as_scores([(part_name(score=name), np.array(found, dtype=np.float64)) for name, found in values.items()])
 
+    def module_and_input(self, shape: tuple[int, ...]) -> tuple[Any, Any]:
+        """Return the network and all vectors of one clip; see :meth:`Detector.module_and_input`."""
+        import torch
+
+        model = require_fitted(self._model, self)
+        items = WindowItems(np.zeros((1, *shape), dtype=np.float32), self.config.n_context)
+        return model.network, torch.from_numpy(items.take(np.arange(len(items))))
+
     def state(self) -> dict[str, NDArray[Any]]:
         """Return the weights, and the whitening factor ``W`` with ``W S W^T = 1`` of each domain."""
         from dcase_asd.training.checkpoint import model_arrays

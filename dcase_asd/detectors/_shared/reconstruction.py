@@ -169,6 +169,14 @@ class ReconstructionDetector(Detector[C]):
         del kl
         return {part_name(score="reconstruction"): float(squared.mean())}
 
+    def module_and_input(self, shape: tuple[int, ...]) -> tuple[Any, Any]:
+        """Return the network and all items of one segment; see :meth:`Detector.module_and_input`."""
+        import torch
+
+        model = require_fitted(self._model, self)
+        items = self._items(np.zeros((1, *shape), dtype=np.float32), shape=shape)
+        return model.network, torch.from_numpy(items.take(np.arange(len(items))))
+
     def state(self) -> dict[str, NDArray[Any]]:
         """Return weights, standardisation and the shape of a training segment."""
         from dcase_asd.training.checkpoint import model_arrays

@@ -152,6 +152,14 @@ def test_architecture_is_the_official_one() -> None:
     assert sum(p.numel() for p in network.parameters()) == 267_928
 
 
+def test_operations_of_a_clip_are_those_of_its_vectors(detector: DcaseAutoencoder) -> None:
+    from dcase_asd.submission.complexity import measure
+
+    widths = [CONTEXT * N_MELS, 128, 128, 128, 128, 8, 128, 128, 128, 128, CONTEXT * N_MELS]
+    expected = (N_FRAMES - CONTEXT + 1) * sum(a * b for a, b in pairwise(widths))
+    assert measure(*detector.module_and_input((1, N_MELS, N_FRAMES))).macs == expected
+
+
 def test_presets() -> None:
     official, keras = Config(), Config(preset="official_keras")
     assert (official.epochs, official.batch_size, official.validation) == (100, 256, "random")

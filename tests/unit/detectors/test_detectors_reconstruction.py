@@ -120,6 +120,13 @@ def test_frames_score_longer_segments_too() -> None:
         detector.score(long[..., :2])
 
 
+@pytest.mark.parametrize(("name", "n_items"), [("autoencoder", 7), ("conv_autoencoder", 1)])
+def test_operations_are_counted_over_the_items_of_a_segment(name: str, n_items: int) -> None:
+    module, items = _fitted(name, _maps(12), n_context=3).module_and_input(SHAPE)  # type: ignore[misc]
+    assert len(items) == n_items
+    assert module(items).shape == items.shape
+
+
 def test_vae_bound_is_error_plus_divergence() -> None:
     detector = _fitted("vae", _maps(24, shape=(7,)), scores=["reconstruction", "elbo"], beta=2.0)
     x = _maps(3, seed=4, shape=(7,))
