@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
@@ -29,16 +28,19 @@ def run() -> list[Row]:
         few, many = (_peak_mb(root, n) for n in (200, 2000))
     one, two = seconds["one"], seconds["two"]
     ceiling = control["one"] / (2 * control["two"])
+    efficiency = one / (2 * two)
     return [
-        Row(name="2,000 clips of 2 s, 2 processes, efficiency", ours_s=two, peer_s=one, ratio=one / (2 * two), target=">= 0.8"),
+        Row(name="2,000 clips of 2 s, 2 processes, efficiency", ours_s=two, peer_s=one, ratio=efficiency, target=">= 0.8"),
+        Row(name="arithmetic alone, 2 processes, efficiency", ours_s=control["two"], peer_s=control["one"], ratio=ceiling),
         Row(
-            name="the same for arithmetic alone (what the machine gives now)",
-            ours_s=control["two"],
-            peer_s=control["one"],
-            ratio=ceiling,
+            name="the first over the second (the machine was busy by the rest)",
+            ours_s=efficiency,
+            peer_s=ceiling,
+            ratio=efficiency / ceiling,
+            target=">= 0.8",
+            unit="",
         ),
         Row(name="peak memory, 2,000 clips over 200", ours_s=many, peer_s=few, ratio=many / few, target="<= 1.1", unit="MB"),
-        Row(name="clips per second on one core (ratio)", ours_s=one, peer_s=one, ratio=2000 / one),
     ]
 
 
@@ -62,11 +64,10 @@ def _build(root: Path, n_clips: int, nj: int) -> None:
 
 
 def _arithmetic(n: int) -> float:
-    start = time.thread_time()
     total = 0.0
     for i in range(n):
         total += i * 0.5
-    return time.thread_time() - start
+    return total
 
 
 def _control(nj: int) -> None:
