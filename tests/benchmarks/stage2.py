@@ -77,10 +77,12 @@ def _control(nj: int) -> None:
 
 
 def _peak_mb(root: Path, n_clips: int) -> float:
-    """Return the peak resident memory of a fresh process that builds ``n_clips`` clips."""
+    """Return the peak resident memory of a fresh process that builds ``n_clips`` clips (Linux)."""
+    # VmHWM, not ru_maxrss: the latter starts from the parent's memory, which survives exec
     code = (
-        "import resource, sys; from pathlib import Path; from tests.benchmarks.stage2 import _build; "
-        "_build(Path(sys.argv[1]), int(sys.argv[2]), 1); print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
+        "import sys; from pathlib import Path; from tests.benchmarks.stage2 import _build; "
+        "_build(Path(sys.argv[1]), int(sys.argv[2]), 1); "
+        "print(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')))"
     )
     done = subprocess.run([sys.executable, "-c", code, str(root), str(n_clips)], capture_output=True, text=True, check=True)
-    return float(done.stdout)
+    return float(done.stdout) / 1024
