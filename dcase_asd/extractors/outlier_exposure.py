@@ -23,8 +23,6 @@ from dcase_asd.registry import Info
 
 if TYPE_CHECKING:
     from dcase_asd.networks.resnet import ResNet18
-    from dcase_asd.training.contract import TrainConfig
-    from dcase_asd.training.mixup import MixupConfig
 
 __all__ = ["PRESETS", "Config", "OutlierExposure"]
 
@@ -103,7 +101,7 @@ class Config:
         See :class:`~dcase_asd.training.contract.TrainConfig`.
     checkpoint : {"last", "best"}
         Which weights are used: the last, or those of the lowest validation loss; both files are kept.
-    checkpoint_minutes, tensorboard :
+    checkpoint_minutes, loader_threads, tensorboard :
         See :class:`~dcase_asd.training.contract.TrainConfig`.
     return_map : bool
         Whether embedding also gives the map of layer 4.
@@ -134,6 +132,7 @@ class Config:
     channels_last: bool = True
     checkpoint: Literal["last", "best"] = "last"
     checkpoint_minutes: float = 2.0
+    loader_threads: int = -1
     tensorboard: bool = False
     return_map: bool = False
 
@@ -183,14 +182,14 @@ class OutlierExposure(Extractor[Config]):
         plan = exposure_model.plan_losses(self.config, clips, machine=data.machine, log=log)
         record = exposure_model.describe(data.machine, clips, plan)
         objective = exposure_model.build_objective(self.config, clips, plan, seed=seed)
-        mixup, batch_size = self._mixup(), int(self.config.batch_size or 0)
+        mixup, batch_size = exposure_model.mixup_config(self.config), int(self.config.batch_size or 0)
         source = exposure.ExposureBatches(clips, plan.classes, data.segment_frames, mixup, batch_size, seed)
         ids = [sorted(map(str, part.clip_id)) for part in (clips.target, clips.negative, clips.valid_target)]
         mixed = configs.to_dict(mixup)
         result = loop.train(
             objective,
             source,
-            config=self._train_config(),
+            config=exposure_model.train_config(self.config),
             seed=seed,
             workdir=workdir,
             device=device,
@@ -203,7 +202,7 @@ class OutlierExposure(Extractor[Config]):
         self._record = {**record, "steps": result.steps, "best_epoch": result.best_epoch}
         self._heads = {f"terms.{name}": value for name, value in model_arrays(objective.terms).items()}
         self._take(objective.backbone, device)
-        log(f"{data.machine}: {_summary(result.history)}")
+        log(f"{data.machine}: {exposure_model.summary(result.history)}")
 
     def embed(self, segments: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
         """Embed ``[segment, frame, mel]`` in float32; see :meth:`Extractor.embed`.
@@ -292,35 +291,3 @@ class OutlierExposure(Extractor[Config]):
         layout = torch.channels_last if self.config.channels_last else torch.contiguous_format
         self._backbone = network.to(device).to(memory_format=layout).eval().requires_grad_(requires_grad=False)
         self._device = device
-
-    def _mixup(self) -> MixupConfig:
-        from dcase_asd.training.mixup import MixupConfig
-
-        given = self.config
-        return MixupConfig(alpha=given.mixup_alpha, probability=given.mixup_probability, schedule=given.mixup_schedule)
-
-    def _train_config(self) -> TrainConfig:
-        from dcase_asd.training.contract import TrainConfig
-
-        own = configs.to_dict(self.config)
-        return configs.build(TrainConfig, {name: own[name] for name in _TRAIN_FIELDS}, where="outlier_exposure")
-
-
-_TRAIN_FIELDS = (
-    "epochs",
-    "optimiser",
-    "learning_rate",
-    "weight_decay",
-    "schedule",
-    "grad_clip",
-    "precision",
-    "channels_last",
-    "checkpoint_minutes",
-    "tensorboard",
-)
-
-
-def _summary(history: list[dict[str, float | None]]) -> str:
-    last = history[-1]
-    losses = [f"{n.replace('_', ' ')} {v:.3f}" for n, v in last.items() if v is not None and n.startswith(("train_", "valid_"))]
-    return f"trained {len(history)} epochs, {last['step']:.0f} steps; losses: {', '.join(losses)}"
