@@ -215,6 +215,8 @@ def _fetch_one(job: _Job, file: RemoteFile, *, retry: Retry, report: Callable[[s
         progress=lambda n_bytes: report(job.name, n_bytes),
     )
     files = unpack(job.archive_path, job.raw)
+    if not files:
+        raise DataError(f"{file.url}: the archive holds no file; the record may be broken: see data_manifests/")
     write_json(job.record_path, {"record": job.record, "md5": file.md5, "size": file.size, "files": files})
     if not keep_archive:
         job.archive_path.unlink()

@@ -125,6 +125,13 @@ def test_an_archive_that_leads_outside_writes_nothing(zenodo, root):
     assert not list(root.rglob("*.wav"))
 
 
+def test_an_empty_archive_is_not_complete(zenodo, root):
+    zenodo.records[7882613] = {"dev_fan.zip": make_zip({})}
+    for _ in range(2):
+        with pytest.raises(DataError, match="holds no file"):
+            download(2023, dest=root, machines=["fan"], base_url=zenodo.url, retry=QUICK)
+
+
 def test_a_reissued_record_is_said(zenodo, root):
     zenodo.records[7882613] = {"dev_fan_r2.zip": b"x"}
     with pytest.raises(
