@@ -66,6 +66,7 @@ def test_mini_is_learnable_but_not_trivial() -> None:
     assert 0.32 < figures.level < 0.68
 
 
+@pytest.mark.slow
 def test_difficulty_makes_it_harder() -> None:
     easy, hard = (measure("bearing", "mini", difficulty=d).mean_spectrum for d in (0.0, 1.0))
     assert easy > hard + 0.15
