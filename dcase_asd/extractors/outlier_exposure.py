@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from dcase_asd import config as configs
 from dcase_asd.config import configclass
 from dcase_asd.errors import ConfigError, FormatError, NotFittedError
 from dcase_asd.extractors.base import Extractor, TrainingData
@@ -184,8 +183,6 @@ class OutlierExposure(Extractor[Config]):
         objective = exposure_model.build_objective(self.config, clips, plan, seed=seed)
         mixup, batch_size = exposure_model.mixup_config(self.config), int(self.config.batch_size or 0)
         source = exposure.ExposureBatches(clips, plan.classes, data.segment_frames, mixup, batch_size, seed)
-        ids = [sorted(map(str, part.clip_id)) for part in (clips.target, clips.negative, clips.valid_target)]
-        mixed = configs.to_dict(mixup)
         result = loop.train(
             objective,
             source,
@@ -195,7 +192,7 @@ class OutlierExposure(Extractor[Config]):
             device=device,
             log=log,
             loss_weights=plan.weights,
-            identity={**record, "ids": ids, "mixup": mixed, "batch_size": batch_size, "segment_frames": data.segment_frames},
+            identity=[record, exposure_model.identity(self.config, clips, objective, n_frames=data.segment_frames)],
         )
         if self.config.checkpoint == "best":
             loop.load_best(objective, workdir)

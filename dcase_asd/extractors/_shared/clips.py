@@ -53,7 +53,8 @@ class ClipList:
         Raises
         ------
         FormatError
-            If a store is not ``[frame, mel]``, its mel bands differ from the others', or a clip is empty.
+            If a store is not ``[frame, mel]``, its mel bands differ from the others', a clip is empty, or its attributes are no
+            JSON object.
         """
         stores = [features.open(machine, split) for machine, split in parts]
         _check(stores, parts)
@@ -70,7 +71,7 @@ class ClipList:
             np.array([parts[i][0] for i, _ in rows], dtype=object),
             np.array(columns["clip_id"], dtype=object),
             np.array(columns["section"], dtype=object),
-            tuple(dict(json.loads(text)) for text in columns["attributes"]),
+            tuple(_attributes(text, clip_id) for text, clip_id in zip(columns["attributes"], columns["clip_id"], strict=True)),
         )
 
     def __len__(self) -> int:
@@ -156,3 +157,13 @@ def _check(stores: Sequence[FeatureStore], parts: Sequence[tuple[str, str]]) -> 
         if short.any():
             clip_id = store.index["clip_id"].iat[int(short.to_numpy().argmax())]
             raise FormatError(f"{machine}/{split}: clip {clip_id!r} has no frames; remove it from the manifest")
+
+
+def _attributes(text: str, clip_id: str) -> dict[str, str]:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise FormatError(f"clip {clip_id!r}: attributes {text!r} are not a JSON object; re-run stages 1 and 2")
+    return {str(key): str(item) for key, item in value.items()}

@@ -88,6 +88,23 @@ def test_an_interrupted_fit_resumes_bit_identical(features, fitted, tmp_path, mo
     assert all(np.array_equal(value, resumed.state()[name]) for name, value in fitted.state().items())
 
 
+def test_a_checkpoint_is_only_taken_up_for_the_same_training(tmp_path):
+    folder = write_folder(tmp_path / "f", machines=("pump", "fan"), n_clips=6)
+    fit(folder, tmp_path / "w", epochs=1)
+    for changed in (
+        {"input_pool": [2, 1]},
+        {"mixup_alpha": 0.4},
+        {"epochs": 2},
+        {"attribute_weight": 1.0},
+        {"machine_head": "norm"},
+    ):
+        with pytest.raises(TrainingError, match="checkpoint of another run"):
+            fit(folder, tmp_path / "w", **{"epochs": 1, **changed})
+    again = write_folder(tmp_path / "f", machines=("pump", "fan"), n_clips=6, seed=1)
+    with pytest.raises(TrainingError, match="checkpoint of another run"):
+        fit(again, tmp_path / "w", epochs=1)
+
+
 def test_embedding_does_not_depend_on_the_batch(fitted):
     x = segments(5.0, n=19)
     vector, feature_map = fitted.embed(x)

@@ -67,6 +67,12 @@ def test_too_few_clips_say_what_to_add(tmp_path):
         open_clips(training_data(folder, "fan", ["pump/train/000"]), supplemental_noise=False)
 
 
+def test_broken_attributes_name_the_clip(tmp_path):
+    write_store(tmp_path, "fan", "train", [np.zeros((5, 16), dtype=np.float32)], attributes=["spd 1"])
+    with pytest.raises(FormatError, match="clip 'fan/train/000': attributes"):
+        ClipList.open(FeatureFolder(tmp_path), [("fan", "train")])
+
+
 def test_other_band_counts_are_refused(tmp_path):
     folder = write_folder(tmp_path, machines=("fan",), n_clips=4)
     rng = np.random.default_rng(0)
