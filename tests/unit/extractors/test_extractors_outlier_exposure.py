@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from conftest import N_BANDS, machine_clip, write_folder, write_store
+from fake_features import N_BANDS, machine_clip, write_folder, write_store
 
 from dcase_asd import config as configs
 from dcase_asd import registry

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from conftest import machine_clip, write_folder, write_store
+from fake_features import machine_clip, write_folder, write_store
 
 from dcase_asd.errors import FormatError, TrainingError
 from dcase_asd.extractors._shared.classes import attribute_classes, section_classes
