@@ -36,7 +36,9 @@ INFO = Info(
 )
 
 #: What a preset fills in for every field left at None. ``paper_oe``: system OE of seed 002, Table 1; ``paper_flow``: the others
-#: (Section 4.2, less the flow); ``cpu``: what trains in about 10 s per machine on one core on 110 clips of 6 s.
+#: (Section 4.2, less the flow); ``cpu``: 11 to 14 s per machine on one core on 110 clips of 6 s and nine other machines. Chosen
+#: on made-up machines (three targets, one seed) among equal costs: AUC 0.86, against 0.78 for width 0.25 with pool (2, 2) and
+#: 12 epochs, 0.82 for pool (4, 4) and 12 epochs; 0.77 without attributes; alpha 0 or attribute_weight 1 differ less than seeds.
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     "cpu": {
         "width": 0.5,
