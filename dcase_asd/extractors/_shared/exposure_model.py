@@ -2,25 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from dcase_asd import config as configs
 from dcase_asd.extractors._shared.classes import ClassList, attribute_classes, section_classes
 from dcase_asd.extractors._shared.clips import band_statistics
 from dcase_asd.extractors._shared.exposure import ExposureClips
+from dcase_asd.io.hashing import sha256_file
 from dcase_asd.networks.heads import class_head, machine_head
 from dcase_asd.networks.resnet import ResNet18
 from dcase_asd.training.checkpoint import read_weights
+from dcase_asd.training.contract import TrainConfig
+from dcase_asd.training.mixup import MixupConfig
 from dcase_asd.training.objective import AttributeTerm, MachineTerm, Objective, SectionTerm
 from dcase_asd.training.seeding import isolated
 
 if TYPE_CHECKING:
     from dcase_asd.extractors.outlier_exposure import Config
 
-__all__ = ["LossPlan", "build_network", "build_objective", "describe", "plan_losses"]
+__all__ = [
+    "LossPlan",
+    "build_network",
+    "build_objective",
+    "describe",
+    "identity",
+    "mixup_config",
+    "plan_losses",
+    "summary",
+    "train_config",
+]
+
+_TRAIN_FIELDS = (
+    "epochs",
+    "optimiser",
+    "learning_rate",
+    "weight_decay",
+    "schedule",
+    "grad_clip",
+    "precision",
+    "channels_last",
+    "checkpoint_minutes",
+    "loader_threads",
+    "tensorboard",
+)
+# What decides the result and is seen neither in the training settings nor in the shapes of the model.
+_IDENTITY_FIELDS = ("input_pool", "pooling", "machine_head", "mixup_alpha", "mixup_probability", "mixup_schedule", "batch_size")
 
 
 @dataclass(frozen=True)
@@ -91,3 +121,35 @@ def describe(machine: str, clips: ExposureClips, plan: LossPlan) -> dict[str, An
         "loss_weights": plan.weights,
         "classes": {name: list(classes.names) for name, classes in plan.classes.items()},
     }
+
+
+def identity(config: Config, clips: ExposureClips, objective: Objective, *, n_frames: int) -> dict[str, Any]:
+    """Say, as JSON values, what besides the training settings decides the result; a checkpoint belongs to one identity."""
+    own = configs.to_dict(config)
+    parts = (clips.target, clips.negative, clips.valid_target, clips.valid_negative)
+    statistics = [objective.backbone.get_buffer(name) for name in ("input_mean", "input_std")]  # change with the features
+    return {
+        "config": {name: own[name] for name in _IDENTITY_FIELDS},
+        "pretrained": sha256_file(config.pretrained) if config.pretrained else "",
+        "clips": [[[str(i), int(n)] for i, n in zip(part.clip_id, part.length, strict=True)] for part in parts],
+        "statistics": [values.flatten().tolist() for values in statistics],
+        "n_frames": n_frames,
+    }
+
+
+def train_config(config: Config) -> TrainConfig:
+    """Return the part of a configuration that the training loop reads."""
+    own = configs.to_dict(config)
+    return configs.build(TrainConfig, {name: own[name] for name in _TRAIN_FIELDS}, where="outlier_exposure")
+
+
+def mixup_config(config: Config) -> MixupConfig:
+    """Return the part of a configuration that mixup reads."""
+    return MixupConfig(alpha=config.mixup_alpha, probability=config.mixup_probability, schedule=config.mixup_schedule)
+
+
+def summary(history: Sequence[Mapping[str, float | None]]) -> str:
+    """Say in one line what the last epoch ended with."""
+    last = history[-1]
+    losses = [f"{n.replace('_', ' ')} {v:.3f}" for n, v in last.items() if v is not None and n.startswith(("train_", "valid_"))]
+    return f"trained {len(history)} epochs, {last['step']:.0f} steps; losses: {', '.join(losses)}"
