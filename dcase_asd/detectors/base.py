@@ -84,6 +84,8 @@ class Detector(ABC, Generic[C]):
     """
 
     incremental: ClassVar[bool] = False
+    #: Where a fit that takes long keeps checkpoints and ``losses.csv``, so that an interrupted one resumes; None: nowhere.
+    workdir: Path | None = None
 
     def __init__(self, config: C) -> None:
         self.config = config
