@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -99,6 +99,8 @@ class Config:
 
 class FastFlowDetector(Detector[Config]):
     """Flow detector; ``Scores.map`` has the score of every position ``[segment, freq, time]`` (None for vectors)."""
+
+    scoring_keys: ClassVar[tuple[str, ...]] = ("score", "reduction")
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)

@@ -15,7 +15,7 @@ from dcase_asd import registry
 from dcase_asd.config import configclass
 from dcase_asd.errors import ConfigError, UnknownNameError, nearest
 
-__all__ = ["RawConfig", "resolve"]
+__all__ = ["RawConfig", "joint_detectors", "resolve"]
 
 #: Keys of a detector entry that belong to stage 5, not to the detector itself.
 _Component = dict[str, Any]
@@ -81,6 +81,9 @@ class DetectorEntry:
         Pooling of segment scores to clips; ``None`` takes ``scores.aggregation``.
     input : str
         ``vector`` or ``map`` of the embeddings; ``auto`` takes the first kind the detector accepts.
+    adopt : bool
+        Take over the detector that the extractor was trained with (a flow, seed 002, Eq. 5) instead of fitting one; the held-out
+        clips calibrate it. Of the detector's own keys only those that change nothing but scores may be given then.
     """
 
     extractor: str
@@ -88,6 +91,7 @@ class DetectorEntry:
     folds: int = 3
     aggregation: str | None = None
     input: Literal["auto", "vector", "map"] = "auto"
+    adopt: bool = False
 
 
 @configclass
@@ -256,17 +260,43 @@ def plugin_config(kind: str, item: Mapping[str, Any]) -> tuple[registry.Plugin, 
     return plugin, configs.build(plugin.config, {key: value for key, value in item.items() if key != "name"}, where=item["name"])
 
 
+def joint_detectors(item: Mapping[str, Any]) -> list[str]:
+    """List the detectors that a resolved extractor component trains along with it."""
+    plugin, config = plugin_config("extractors", item)
+    return list(plugin.implementation(config).joint_detectors())
+
+
 def _detector(item: Any, where: str, extractors: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(item, Mapping):
         raise ConfigError(f"{where}: expected a mapping with `name` and `extractor`, got {item!r}")
-    own = ("extractor", "fit_split", "folds", "aggregation", "input")
+    own = ("extractor", "fit_split", "folds", "aggregation", "input", "adopt")
     if "extractor" not in item:
         raise ConfigError(f"{where}: `extractor` is missing; one of {', '.join(extractors) or 'none defined'}")
     entry = configs.build(DetectorEntry, {key: value for key, value in item.items() if key in own}, where=where)
     if entry.extractor not in extractors:
         raise UnknownNameError("extractor", entry.extractor, extractors)
-    plugin = component("detectors", {key: value for key, value in item.items() if key not in own}, where=where)
+    given = {key: value for key, value in item.items() if key not in own}
+    plugin = component("detectors", given, where=where)
+    if entry.adopt:
+        _check_adoption(entry, given, extractors[entry.extractor], where=where)
     return {"entry": configs.to_dict(entry), "detector": plugin}
+
+
+def _check_adoption(entry: DetectorEntry, given: Mapping[str, Any], extractor: Mapping[str, Any], *, where: str) -> None:
+    name, offered = given["name"], joint_detectors(extractor)
+    if name not in offered:
+        raise ConfigError(
+            f"{where}.adopt: extractor {entry.extractor!r} trains {', '.join(offered) or 'no detector'} that could be adopted, "
+            f"not {name}; for a flow, set flow_weight on it and leave return_map out"
+        )
+    keys = registry.load("detectors", name).implementation.scoring_keys  # type: ignore[attr-defined]
+    idle = sorted(given.keys() - {"name", *keys})
+    if idle or entry.fit_split != "train":
+        told = f"{idle[0]!r} has no effect" if idle else f"fit_split {entry.fit_split!r} would fit one"
+        raise ConfigError(
+            f"{where}: the detector is adopted as the extractor trained it (on the training clips), so {told}; "
+            f"possible: {', '.join(keys) or 'no key'}"
+        )
 
 
 def _ensemble(item: Any, where: str, detectors: Mapping[str, Any]) -> dict[str, Any]:
