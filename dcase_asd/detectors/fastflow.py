@@ -151,6 +151,7 @@ class FastFlowDetector(Detector[Config]):
                 schedule="fixed",
                 precision="fp32",
                 channels_last=False,
+                loader_threads=0,
             ),
             batch_size=given.batch_size,
             seed=seed,

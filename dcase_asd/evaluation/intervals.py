@@ -163,7 +163,7 @@ def score_leave_one_out(sections: Sequence[Section], rule: Rule) -> Floats:
     weight = float(weights.sum()) * len(rule.terms)
     parts = []
     for place, section in enumerate(sections):
-        # summed afresh, not subtracted: a term near zero has a reciprocal of 1e15 that would swallow the others
+        # summed afresh, not subtracted: the reciprocal of a clipped zero is 4.5e15 and would take the others' digits with it
         rest = float(np.delete(totals, place).sum())
         changed = rule.transform(_section_leave_one_out(section, rule)).sum(axis=1) * weights[place]
         parts.append(rule.from_total(rest + changed, weight))

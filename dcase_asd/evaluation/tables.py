@@ -110,7 +110,7 @@ def section_table(metrics: Metrics) -> pd.DataFrame:
 
 
 def seed_table(runs: Sequence[Metrics]) -> pd.DataFrame:
-    """Return one row per system: mean score over the runs, its interval (Student, 95 %), the lowest and highest run, and their number.
+    """Return one row per system: mean score, its interval (Student, 95 %), lowest and highest run, number of runs.
 
     Parameters
     ----------

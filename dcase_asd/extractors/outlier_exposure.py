@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from dcase_asd import config as configs
 from dcase_asd.config import configclass
 from dcase_asd.errors import ConfigError, FormatError, NotFittedError
 from dcase_asd.extractors._shared.exposure_presets import PRESETS
@@ -26,8 +25,6 @@ from dcase_asd.training.domain_code import check_domain
 
 if TYPE_CHECKING:
     from dcase_asd.networks.resnet import ResNet18
-    from dcase_asd.training.contract import TrainConfig
-    from dcase_asd.training.mixup import MixupConfig
 
 __all__ = ["PRESETS", "Config", "OutlierExposure"]
 
@@ -36,11 +33,13 @@ INFO = Info(
     implementation="OutlierExposure",
     source="Fujimura et al., DCASE 2023 Task 2, Eq. 1-3, 5-8; Serial-OE: Kuroyanagi et al., EUSIPCO 2022",
     input="log_mel",
-    cost="training on a GPU at full size; the cpu preset: see PRESETS",
+    cost="cpu preset: 12 s per machine on one core (110 clips of 6 s); full size: 16 s a step of 128 there, so use a GPU",
     strengths="embeddings shaped by what makes this machine sound unlike others",
     weaknesses="needs other machines; fails on attribute values it never heard (seed 002, Table 3, valve)",
 )
 
+# The detector whose state a jointly trained flow is.
+_FLOW = "fastflow"
 # Segments a forward pass takes when embedding; always exactly so many, the last filled up with zeros: kernels may round
 # differently for another batch size.
 _EMBED_BATCH = 8
@@ -74,7 +73,7 @@ class Config:
         See :class:`~dcase_asd.training.contract.TrainConfig`.
     checkpoint : {"last", "best"}
         Which weights are used: the last, or those of the lowest validation loss; both files are kept.
-    checkpoint_minutes, tensorboard :
+    checkpoint_minutes, loader_threads, tensorboard :
         See :class:`~dcase_asd.training.contract.TrainConfig`.
     return_map : bool or None
         Whether embedding also gives the map of layer 4; None: if a flow is trained on it.
@@ -124,6 +123,7 @@ class Config:
     channels_last: bool = True
     checkpoint: Literal["last", "best"] = "last"
     checkpoint_minutes: float = 2.0
+    loader_threads: int = -1
     tensorboard: bool = False
     return_map: bool | None = None
     flow_weight: float = 0.0
@@ -199,28 +199,26 @@ class OutlierExposure(Extractor[Config]):
         plan = exposure_model.plan_losses(self.config, clips, machine=data.machine, log=log)
         record = exposure_model.describe(data.machine, clips, plan)
         objective = exposure_model.build_objective(self.config, clips, plan, seed=seed)
-        mixup, batch_size = self._mixup(), int(self.config.batch_size or 0)
+        mixup, batch_size = exposure_model.mixup_config(self.config), int(self.config.batch_size or 0)
         source = exposure.ExposureBatches(clips, plan.classes, data.segment_frames, mixup, batch_size, seed, plan.domain)
-        ids = [sorted(map(str, part.clip_id)) for part in (clips.target, clips.negative, clips.valid_target)]
-        mixed = configs.to_dict(mixup)
         result = loop.train(
             objective,
             source,
-            config=self._train_config(),
+            config=exposure_model.train_config(self.config),
             seed=seed,
             workdir=workdir,
             device=device,
             log=log,
             loss_weights=plan.weights,
-            lr_factors=self._lr_factors(plan.weights),
-            identity={**record, "ids": ids, "mixup": mixed, "batch_size": batch_size, "segment_frames": data.segment_frames},
+            lr_factors=exposure_model.lr_factors(self.config),
+            identity=[record, exposure_model.identity(self.config, clips, objective, n_frames=data.segment_frames)],
         )
         if self.config.checkpoint == "best":
             loop.load_best(objective, workdir)
         self._record = {**record, "steps": result.steps, "best_epoch": result.best_epoch}
         self._heads, self._flow = exposure_model.term_arrays(objective, plan)
         self._take(objective.backbone, device)
-        log(f"{data.machine}: {_summary(result.history)}")
+        log(f"{data.machine}: {exposure_model.summary(result.history)}")
 
     def embed(self, segments: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
         """Embed ``[segment, frame, mel]`` in float32; see :meth:`Extractor.embed`.
@@ -332,43 +330,3 @@ class OutlierExposure(Extractor[Config]):
         layout = torch.channels_last if self.config.channels_last else torch.contiguous_format
         self._backbone = network.to(device).to(memory_format=layout).eval().requires_grad_(requires_grad=False)
         self._device = device
-
-    def _mixup(self) -> MixupConfig:
-        from dcase_asd.training.mixup import MixupConfig
-
-        given = self.config
-        return MixupConfig(alpha=given.mixup_alpha, probability=given.mixup_probability, schedule=given.mixup_schedule)
-
-    def _train_config(self) -> TrainConfig:
-        from dcase_asd.training.contract import TrainConfig
-
-        own = configs.to_dict(self.config)
-        eps = {_FLOW_TERM: self.config.flow_eps} if self.config.flow_weight > 0 and self.config.optimiser != "sgd" else {}
-        values = {name: own[name] for name in _TRAIN_FIELDS} | {"group_eps": eps}
-        return configs.build(TrainConfig, values, where="outlier_exposure")
-
-    def _lr_factors(self, terms: Mapping[str, float]) -> dict[str, float]:
-        own, others = self.config.flow_learning_rate, float(self.config.learning_rate or 0.0)
-        return {_FLOW_TERM: own / others} if own is not None and "flow" in terms else {}
-
-
-# The detector whose state the jointly trained flow is, and where its weights are in the trained model.
-_FLOW, _FLOW_TERM = "fastflow", "terms.flow"
-_TRAIN_FIELDS = (
-    "epochs",
-    "optimiser",
-    "learning_rate",
-    "weight_decay",
-    "schedule",
-    "grad_clip",
-    "precision",
-    "channels_last",
-    "checkpoint_minutes",
-    "tensorboard",
-)
-
-
-def _summary(history: list[dict[str, float | None]]) -> str:
-    last = history[-1]
-    losses = [f"{n.replace('_', ' ')} {v:.3f}" for n, v in last.items() if v is not None and n.startswith(("train_", "valid_"))]
-    return f"trained {len(history)} epochs, {last['step']:.0f} steps; losses: {', '.join(losses)}"

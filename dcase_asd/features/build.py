@@ -19,7 +19,7 @@ from dcase_asd.errors import AudioError, ConfigError, FormatError, ManifestError
 from dcase_asd.features.base import Feature
 from dcase_asd.features.plan import Clip, SplitPlan, plan_machine
 from dcase_asd.features.signal import SILENCE_DB, level_db, read_channel, resample
-from dcase_asd.features.statistics import Moments
+from dcase_asd.features.statistics import Moments, write_statistics
 from dcase_asd.io.arrays import load_array
 from dcase_asd.io.atomic import write_json
 from dcase_asd.io.tables import write_table
@@ -105,7 +105,7 @@ def build_machine(
                 progress(done, total)
         _warn_silent(plan, levels)
         write_table(out / f"{plan.split}.csv", plan.index.assign(level_db=levels))
-    _write_statistics(out, config, statistics)
+    write_statistics(out / "statistics.json", statistics, standardise=config.standardise)
 
 
 def write_feature_json(folder: Path, name: str, config: Any, frame_rate_hz: float) -> None:
@@ -125,11 +125,6 @@ def _statistics(plans: list[SplitPlan], name: str, config: Any, *, nj: int) -> M
     jobs = [_Job(name, config, clips, None, None, None) for clips in _chunks(train.clips, nj)]
     # merged clip by clip in the manifest's order, so that no chunking shows in the last bit
     return reduce(Moments.merge, (moments for chunk in _run(_moments_chunk, jobs, nj=nj) for moments in chunk), Moments())
-
-
-def _write_statistics(out: Path, config: Any, statistics: Moments | None) -> None:
-    values = {"n_samples": statistics.n, "mean": statistics.mean, "std": statistics.std} if statistics else None
-    write_json(out / "statistics.json", {"standardise": config.standardise, "waveform": values})
 
 
 def _warn_silent(plan: SplitPlan, levels: list[float]) -> None:
@@ -271,7 +266,8 @@ class _Rows:
         with np.errstate(over="ignore"):
             block = np.ascontiguousarray(rows, dtype=self._dtype)
         if not np.isfinite(block).all():
-            raise AudioError(
+            kind_of_error = AudioError if clip.kind == "audio" else FormatError
+            raise kind_of_error(
                 f"{clip.path}: the feature is not finite in {self._dtype.name}; repair or remove the file, "
                 "or set dtype to float32 in the feature's configuration"
             )

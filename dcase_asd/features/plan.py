@@ -114,8 +114,11 @@ def _single(manifest: Manifest, column: str) -> str:
 def _extent(row: Any, feature: Feature[Any], path: Path) -> tuple[int, tuple[int, ...]]:
     if row.kind == "audio":
         return _audio_frames(row, feature, path), feature.frame_shape
-    shape = load_array(path).shape
+    array = load_array(path)
+    shape = array.shape
     problem = feature.check_precomputed(row.kind, shape)
+    if array.dtype.kind not in "fiu":
+        problem = f"expected real numbers, found {array.dtype}"
     if problem is not None:
         raise FormatError(f"{path}: {problem}")
     return (shape[1], (shape[0],)) if row.kind == "log_mel" else (1, shape)

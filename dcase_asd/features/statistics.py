@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import math
+import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Moments"]
+from dcase_asd.errors import FormatError
+from dcase_asd.io.atomic import write_json
+
+__all__ = ["Moments", "read_statistics", "write_statistics"]
 
 
 @dataclass(frozen=True)
@@ -58,3 +64,28 @@ class Moments:
     def std(self) -> float:
         """Standard deviation with divisor ``n``."""
         return math.sqrt(self.variance)
+
+
+def write_statistics(path: str | os.PathLike[str], moments: Moments | None, *, standardise: str) -> None:
+    """Write ``statistics.json``: the kind of standardisation, and the training waveforms' moments where it needs them."""
+    values = None
+    if moments is not None:
+        values = {"n_samples": moments.n, "mean": moments.mean, "std": moments.std, "sum_of_squared_deviations": moments.m2}
+    write_json(path, {"standardise": standardise, "waveform": values})
+
+
+def read_statistics(path: str | os.PathLike[str]) -> Moments | None:
+    """Read what :func:`write_statistics` wrote, bit for bit; None where the standardisation needs no statistics.
+
+    Raises
+    ------
+    FormatError
+        If the file is missing or malformed.
+    """
+    try:
+        values = json.loads(Path(path).read_text(encoding="utf-8"))["waveform"]
+        if values is None:
+            return None
+        return Moments(int(values["n_samples"]), float(values["mean"]), float(values["sum_of_squared_deviations"]))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise FormatError(f"{path}: not the amplitude statistics of a machine ({error}); re-run stage 2") from error

@@ -131,6 +131,7 @@ class DcaseCorpus:
         by_content = _truths_by_content(renamed, facts[len(clips) :])
         rows: list[dict[str, Any]] = []
         missing: list[str] = []
+        machines_with_copies = {clip.machine for clip in renamed}
         for clip, fact in zip(clips, facts, strict=False):
             if clip.split != "test":
                 continue
@@ -144,7 +145,7 @@ class DcaseCorpus:
                         "attributes": attributes,
                     }
                 )
-            elif published or any(other.machine == clip.machine for other in renamed):
+            elif published or clip.machine in machines_with_copies:
                 missing.append(f"{clip.machine}/{clip.path.name}")
         if missing:
             place = self.config.ground_truth or "test_rename/"

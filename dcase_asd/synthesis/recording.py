@@ -16,7 +16,7 @@ __all__ = ["Take", "clip_seed", "record", "strength"]
 #: Level of a running machine in the recordings, as in MIMII-like data far from full scale (dB re full-scale amplitude 1).
 _LEVEL_DB = -30.0
 #: Clip-to-clip scatter: preamplifier gain (uniform, +-) and level of the noise (deviation).
-_GAIN_DB, _NOISE_SCATTER_DB = 2.5, 1.0
+_GAIN_DB, _NOISE_SCATTER_DB = 3.0, 1.0
 #: Decades of fault strength between difficulty 0 and 1: from about +9 dB to -9 dB around the default of 0.5.
 _STRENGTH_DECADES = 0.9
 #: Scatter of one fault's severity from clip to clip (no two chipped teeth are alike), log-normal.

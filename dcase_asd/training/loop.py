@@ -25,12 +25,13 @@ from dcase_asd.training import curves, optimisers
 from dcase_asd.training.checkpoint import Progress, load_checkpoint, model_arrays, save_checkpoint, set_model
 from dcase_asd.training.contract import Batch, BatchSource, TrainConfig, TrainResult
 from dcase_asd.training.precision import autocast, grad_scaler, resolve_precision
+from dcase_asd.training.prefetch import Prefetcher, loader_threads
 from dcase_asd.training.seeding import derive, isolated
 
 __all__ = ["load_best", "train"]
 
 # What may change between an interrupted call and the one that resumes it, because no result depends on it.
-_FREE = ("checkpoint_epochs", "checkpoint_minutes", "tensorboard")
+_FREE = ("checkpoint_epochs", "checkpoint_minutes", "loader_threads", "tensorboard")
 
 
 def train(
@@ -124,26 +125,28 @@ class _Run:
         """Run the remaining steps."""
         progress, per_epoch = self.progress, self.source.steps_per_epoch
         unsaved = False
-        while progress.step < self.n_steps:
-            self._step(progress.step)
-            progress.step += 1
-            ended = progress.step % per_epoch == 0 or progress.step == self.n_steps
-            if ended:
-                self._end_epoch(-(-progress.step // per_epoch))
-            unsaved = not self._save_if_due(ended=ended)
+        n_threads = loader_threads(self.config.loader_threads, self.device)
+        with Prefetcher(self.source, n_steps=self.n_steps, n_threads=n_threads) as batches:
+            while progress.step < self.n_steps:
+                self._step(progress.step, batches.batch(progress.step))
+                progress.step += 1
+                ended = progress.step % per_epoch == 0 or progress.step == self.n_steps
+                if ended:
+                    self._end_epoch(-(-progress.step // per_epoch))
+                unsaved = not self._save_if_due(ended=ended)
         if unsaved:
             self._save()
         if self.board is not None:
             self.board.close()
         return TrainResult(progress.step, progress.history, progress.best_epoch)
 
-    def _step(self, step: int) -> None:
+    def _step(self, step: int, batch: Batch) -> None:
         torch.manual_seed(derive(self.seed, "step", step))
         rate, momentum = optimisers.rate_factor(self.config.schedule, step, self.n_steps)
         optimisers.set_rates(self.optimiser, learning_rate=self.config.learning_rate * rate, momentum=momentum)
         self.model.train()
         try:
-            terms, total = self._losses(self.source.batch(step, progress=step / self.n_steps))
+            terms, total = self._losses(batch)
         except FloatingPointError as error:  # a model that knows which of its layers went wrong
             raise TrainingError(f"{error} at step {step} of {self.n_steps}; {self._kept()}") from error
         self._note(terms, total, step)

@@ -49,16 +49,19 @@ class Row:
         return {">=": self.ratio >= float(value), "<=": self.ratio <= float(value)}[sign]
 
 
-def alternate(functions: Mapping[str, Callable[[], object]], *, rounds: int) -> dict[str, float]:
+def alternate(
+    functions: Mapping[str, Callable[[], object]], *, rounds: int, clock: Callable[[], float] = time.perf_counter
+) -> dict[str, float]:
     """Time functions in turn, so that a busy spell hits all alike; return the median seconds of each.
 
     Every measured call follows an unmeasured one of the same function: caches and buffers are warm, whoever ran before.
+    With ``time.process_time`` as the clock, time that other programs take does not count, and every thread of ours does.
     """
     seconds: dict[str, list[float]] = {name: [] for name in functions}
     for _ in range(rounds):
         for name, function in functions.items():
             function()
-            start = time.perf_counter()
+            start = clock()
             function()
-            seconds[name].append(time.perf_counter() - start)
+            seconds[name].append(clock() - start)
     return {name: statistics.median(values) for name, values in seconds.items()}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
@@ -29,16 +28,19 @@ def run() -> list[Row]:
         few, many = (_peak_mb(root, n) for n in (200, 2000))
     one, two = seconds["one"], seconds["two"]
     ceiling = control["one"] / (2 * control["two"])
+    efficiency = one / (2 * two)
     return [
-        Row(name="2,000 clips of 2 s, 2 processes, efficiency", ours_s=two, peer_s=one, ratio=one / (2 * two), target=">= 0.8"),
+        Row(name="2,000 clips of 2 s, 2 processes, efficiency", ours_s=two, peer_s=one, ratio=efficiency, target=">= 0.8"),
+        Row(name="arithmetic alone, 2 processes, efficiency", ours_s=control["two"], peer_s=control["one"], ratio=ceiling),
         Row(
-            name="the same for arithmetic alone (what the machine gives now)",
-            ours_s=control["two"],
-            peer_s=control["one"],
-            ratio=ceiling,
+            name="the first over the second (the machine was busy by the rest)",
+            ours_s=efficiency,
+            peer_s=ceiling,
+            ratio=efficiency / ceiling,
+            target=">= 0.8",
+            unit="",
         ),
         Row(name="peak memory, 2,000 clips over 200", ours_s=many, peer_s=few, ratio=many / few, target="<= 1.1", unit="MB"),
-        Row(name="clips per second on one core (ratio)", ours_s=one, peer_s=one, ratio=2000 / one),
     ]
 
 
@@ -62,11 +64,10 @@ def _build(root: Path, n_clips: int, nj: int) -> None:
 
 
 def _arithmetic(n: int) -> float:
-    start = time.thread_time()
     total = 0.0
     for i in range(n):
         total += i * 0.5
-    return time.thread_time() - start
+    return total
 
 
 def _control(nj: int) -> None:
@@ -76,10 +77,12 @@ def _control(nj: int) -> None:
 
 
 def _peak_mb(root: Path, n_clips: int) -> float:
-    """Return the peak resident memory of a fresh process that builds ``n_clips`` clips."""
+    """Return the peak resident memory of a fresh process that builds ``n_clips`` clips (Linux)."""
+    # VmHWM, not ru_maxrss: the latter starts from the parent's memory, which survives exec
     code = (
-        "import resource, sys; from pathlib import Path; from tests.benchmarks.stage2 import _build; "
-        "_build(Path(sys.argv[1]), int(sys.argv[2]), 1); print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
+        "import sys; from pathlib import Path; from tests.benchmarks.stage2 import _build; "
+        "_build(Path(sys.argv[1]), int(sys.argv[2]), 1); "
+        "print(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')))"
     )
     done = subprocess.run([sys.executable, "-c", code, str(root), str(n_clips)], capture_output=True, text=True, check=True)
-    return float(done.stdout)
+    return float(done.stdout) / 1024

@@ -2,31 +2,76 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
 from numpy.typing import NDArray
 
+from dcase_asd import config as configs
 from dcase_asd.errors import ConfigError
 from dcase_asd.extractors._shared.classes import ClassList, attribute_classes, section_classes
 from dcase_asd.extractors._shared.clips import band_statistics
 from dcase_asd.extractors._shared.exposure import ExposureClips
+from dcase_asd.io.hashing import sha256_file
 from dcase_asd.networks.fastflow import FastFlow
 from dcase_asd.networks.heads import class_head, machine_head
 from dcase_asd.networks.resnet import ResNet18
 from dcase_asd.training.checkpoint import model_arrays, read_weights
+from dcase_asd.training.contract import TrainConfig
 from dcase_asd.training.domain_code import DomainCode, domain_code
 from dcase_asd.training.flow import FlowTerm
 from dcase_asd.training.flow_state import TrainedFlow
+from dcase_asd.training.mixup import MixupConfig
 from dcase_asd.training.objective import AttributeTerm, MachineTerm, Objective, SectionTerm
 from dcase_asd.training.seeding import isolated
 
 if TYPE_CHECKING:
     from dcase_asd.extractors.outlier_exposure import Config
 
-__all__ = ["LossPlan", "build_network", "build_objective", "describe", "plan_losses", "term_arrays"]
+__all__ = [
+    "LossPlan",
+    "build_network",
+    "build_objective",
+    "describe",
+    "identity",
+    "lr_factors",
+    "mixup_config",
+    "plan_losses",
+    "summary",
+    "term_arrays",
+    "train_config",
+]
+
+_TRAIN_FIELDS = (
+    "epochs",
+    "optimiser",
+    "learning_rate",
+    "weight_decay",
+    "schedule",
+    "grad_clip",
+    "precision",
+    "channels_last",
+    "checkpoint_minutes",
+    "loader_threads",
+    "tensorboard",
+)
+# What decides the result and is seen neither in the training settings nor in the shapes of the model.
+_IDENTITY_FIELDS = (
+    "input_pool",
+    "pooling",
+    "machine_head",
+    "mixup_alpha",
+    "mixup_probability",
+    "mixup_schedule",
+    "batch_size",
+    "flow_gradient",
+    "flow_clamp",
+    "flow_domain_channels",
+)
+# Where the flow's weights are in the trained model.
+_FLOW_TERM = "terms.flow"
 
 
 @dataclass(frozen=True)
@@ -139,3 +184,43 @@ def describe(machine: str, clips: ExposureClips, plan: LossPlan) -> dict[str, An
         "classes": {name: list(classes.names) for name, classes in plan.classes.items()},
         **({"flow": plan.domain.to_json()} if "flow" in plan.weights else {}),
     }
+
+
+def identity(config: Config, clips: ExposureClips, objective: Objective, *, n_frames: int) -> dict[str, Any]:
+    """Say, as JSON values, what besides the training settings decides the result; a checkpoint belongs to one identity."""
+    own = configs.to_dict(config)
+    parts = (clips.target, clips.negative, clips.valid_target, clips.valid_negative)
+    statistics = [objective.backbone.get_buffer(name) for name in ("input_mean", "input_std")]  # change with the features
+    return {
+        "config": {name: own[name] for name in _IDENTITY_FIELDS},
+        "pretrained": sha256_file(config.pretrained) if config.pretrained else "",
+        "clips": [[[str(i), int(n)] for i, n in zip(part.clip_id, part.length, strict=True)] for part in parts],
+        "statistics": [values.flatten().tolist() for values in statistics],
+        "n_frames": n_frames,
+    }
+
+
+def train_config(config: Config) -> TrainConfig:
+    """Return the part of a configuration that the training loop reads."""
+    own = configs.to_dict(config)
+    eps = {_FLOW_TERM: config.flow_eps} if config.flow_weight > 0 and config.optimiser != "sgd" else {}
+    values = {name: own[name] for name in _TRAIN_FIELDS} | {"group_eps": eps}
+    return configs.build(TrainConfig, values, where="outlier_exposure")
+
+
+def lr_factors(config: Config) -> dict[str, float]:
+    """Return the flow's factor on the learning rate, if it has a rate of its own."""
+    own = config.flow_learning_rate
+    return {_FLOW_TERM: own / float(config.learning_rate or 1.0)} if own is not None and config.flow_weight > 0 else {}
+
+
+def mixup_config(config: Config) -> MixupConfig:
+    """Return the part of a configuration that mixup reads."""
+    return MixupConfig(alpha=config.mixup_alpha, probability=config.mixup_probability, schedule=config.mixup_schedule)
+
+
+def summary(history: Sequence[Mapping[str, float | None]]) -> str:
+    """Say in one line what the last epoch ended with."""
+    last = history[-1]
+    losses = [f"{n.replace('_', ' ')} {v:.3f}" for n, v in last.items() if v is not None and n.startswith(("train_", "valid_"))]
+    return f"trained {len(history)} epochs, {last['step']:.0f} steps; losses: {', '.join(losses)}"

@@ -65,7 +65,7 @@ def _additions(turn: Waveform, *, start_s: float, stop_s: float, rng: np.random.
         total += 0.27 * fault.severity * harmonics(phase_of(pitch, n_samples), [1.0, 0.4, 0.15], rng=rng)
     if fault.cause == "worn_brushes":
         spark = shaped_noise(n_samples, rng, resonances([(6200.0, 2500.0, 1.0)]))
-        total += 0.18 * fault.severity * spark * (1.0 + np.cos(turn / 2.0)) * (1.0 + np.cos(phase_of(100.0, n_samples)))
+        total += 0.15 * fault.severity * spark * (1.0 + np.cos(turn / 2.0)) * (1.0 + np.cos(phase_of(100.0, n_samples)))
     if fault.cause == "rattling_debris":
         times_s = poisson_times(rng, rate_hz=9.0, start_s=start_s, stop_s=stop_s)
         total += 2.8 * fault.severity * ring(excitation(n_samples, times_s, rng.gamma(2.0, 0.6, len(times_s))), _HOSE_MODES)

@@ -40,12 +40,12 @@ def render(attributes: Mapping[str, str], *, n_samples: int, rng: np.random.Gene
     force = np.exp(0.06 * rng.standard_normal((2, len(strokes)))) * jitter(rng, 0.1)
     dirt = fault.of("dirty_seat")
     # dirt on the seat cushions the blow: the high modes die first
-    cushion = [(f, d / (1.0 + 0.25 * dirt), a * np.exp(-1.2 * dirt * (f / 4000.0))) for f, d, a in _CLOSE_MODES]
+    cushion = [(f, d / (1.0 + 0.25 * dirt), a * np.exp(-1.6 * dirt * (f / 4000.0))) for f, d, a in _CLOSE_MODES]
     clicks = ring(excitation(n_samples, opened, 1.5 * force[0]), _detuned(_OPEN_MODES, rng))
     clicks += ring(excitation(n_samples, closed, 1.2 * force[1]), _detuned(cushion, rng))
     if fault.cause == "broken_spring":
         times_s = (closed[:, None] + np.array([0.028, 0.047, 0.060])).ravel()
-        bounce = np.tile([0.8, 0.5, 0.3], len(closed)) * np.repeat(force[1], 3) * fault.severity
+        bounce = np.tile([0.95, 0.65, 0.4], len(closed)) * np.repeat(force[1], 3) * fault.severity
         clicks += ring(excitation(n_samples, times_s, bounce), _detuned(_CLOSE_MODES, rng))
     flow = np.zeros(n_samples)
     for start_s, stop_s in strokes:
@@ -82,7 +82,7 @@ def _additions(flow: Waveform, *, rng: np.random.Generator, fault: Fault) -> Wav
         total += 0.035 * fault.severity * leak * (1.0 - 0.7 * np.minimum(flow, 1.0))
     if fault.cause == "chattering_coil":
         buzz = harmonics(phase_of(100.0, n_samples), [0.3 / k**0.3 for k in range(1, 30)], rng=rng)
-        total += 0.10 * fault.severity * buzz * np.minimum(flow, 1.0)
+        total += 0.14 * fault.severity * buzz * np.minimum(flow, 1.0)
     return total
 
 

@@ -87,11 +87,11 @@ def test_an_interrupted_fit_resumes_to_the_same_bits(tmp_path, monkeypatch):
     interrupted.workdir = tmp_path
     original = loop._Run._step
 
-    def die(self, step):
+    def die(self, step, batch):
         if step == 7:
             self._save()
             raise KeyboardInterrupt
-        original(self, step)
+        original(self, step, batch)
 
     with monkeypatch.context() as patch:
         patch.setattr(loop._Run, "_step", die)
@@ -175,13 +175,13 @@ def test_a_training_that_diverges_names_coupling_and_step_and_keeps_the_checkpoi
     detector.workdir = tmp_path
     original, calls = loop._Run._step, []
 
-    def poison(self, step):
+    def poison(self, step, batch):
         calls.append(step)
         if step == 5:
             self._save()
             with torch.no_grad():
                 next(self.model.parameters()).fill_(float("nan"))
-        original(self, step)
+        original(self, step, batch)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop._Run, "_step", poison)

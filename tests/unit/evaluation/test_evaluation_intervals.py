@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from dcase_asd.errors import DataError
-from dcase_asd.evaluation import intervals
+from dcase_asd.evaluation import bootstrap, intervals
 from dcase_asd.evaluation.bootstrap import bootstrap_scores, paired_difference
 from dcase_asd.evaluation.rules import RULES, Section, rule_named
 
@@ -151,6 +151,18 @@ def test_bootstrap_replicate_equals_resampled_clips(name, monkeypatch):
     resampled = Section("fan", "00", section.is_anomaly[rows], section.domain[rows], section.scores[rows])
     found = bootstrap_scores([[section]], rule, n_bootstrap=1, seed=0)
     assert found[0, 0] == pytest.approx(score([resampled], rule), abs=1e-12)
+
+
+def test_draws_keep_the_size_of_every_stratum():
+    section = make(counts=(12, 7, 9, 1))
+    counts = bootstrap._draw(section, 4000, np.random.default_rng(0))
+    for domain in ("source", "target"):
+        for anomalous in (False, True):
+            members = (section.domain == domain) & (section.is_anomaly == anomalous)
+            assert (counts[:, members].sum(axis=1) == members.sum()).all()
+    # each clip once on average: standard error of a count below one, over 4000 draws, is 0.016
+    assert counts.mean(axis=0) == pytest.approx(np.ones(29), abs=0.08)
+    assert counts.max() > 3
 
 
 def test_paired_difference_is_seeded_and_decides():

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from conftest import machine_clip
+from fake_features import machine_clip
 
 from dcase_asd import config as configs
 from dcase_asd import registry

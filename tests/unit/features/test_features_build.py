@@ -11,7 +11,7 @@ from dcase_asd import registry
 from dcase_asd.errors import AudioError, ConfigError, FormatError, ManifestError
 from dcase_asd.features.build import build_machine, write_feature_json
 from dcase_asd.features.log_mel import Config, LogMel
-from dcase_asd.features.statistics import Moments
+from dcase_asd.features.statistics import Moments, read_statistics, write_statistics
 from dcase_asd.features.store import FeatureFolder
 from dcase_asd.features.waveform import Config as WaveformConfig
 from dcase_asd.io.arrays import save_array
@@ -101,6 +101,14 @@ def test_a_clip_in_the_store_is_the_feature_of_the_file(corpus, root):
     assert folder.machines() == ["fan"]
     assert folder.info["frame_rate_hz"] == 62.5
     assert configs.build(Config, folder.info["config"]) == Config(**SMALL)
+
+
+def test_the_statistics_on_disk_give_the_bits_of_the_store(corpus, root):
+    folder = _build(corpus, root, **SMALL)
+    statistics = read_statistics(folder.path / "fan" / "statistics.json")
+    feature = LogMel(Config(**SMALL))
+    got = feature.compute(read_audio(root / "fan/10.wav")[0][0], statistics=statistics)
+    assert got.tobytes() == folder.open("fan", "test").clip(1).tobytes()
 
 
 def test_one_process_and_two_write_the_same_bytes(corpus, root):
@@ -238,7 +246,13 @@ def test_precomputed_vectors_are_one_frame_each(root):
     with pytest.raises(FormatError, match=r"v1\.npy: frames of shape \(9,\), the clips before it have \(8,\)"):
         _build(manifest, root, name="waveform")
     save_array(root / "v1.npy", np.array([0, 1, 2, 3, np.nan, 5, 6, 7], np.float32))
-    with pytest.raises(AudioError, match=r"v1\.npy: .*not finite"):
+    with pytest.raises(FormatError, match=r"v1\.npy: .*not finite"):
+        _build(manifest, root, name="waveform")
+    save_array(root / "v1.npy", np.array(["a"] * 8))
+    with pytest.raises(FormatError, match=r"v1\.npy: expected real numbers, found <U1"):
+        _build(manifest, root, name="waveform")
+    (root / "v1.npy").unlink()
+    with pytest.raises(FormatError, match=r"v1\.npy: no such array file"):
         _build(manifest, root, name="waveform")
 
 
@@ -292,3 +306,11 @@ def test_listing_and_reading_configurations_imports_no_heavy_library():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_statistics_that_are_none_or_no_statistics(tmp_path):
+    write_statistics(tmp_path / "s.json", None, standardise="clip")
+    assert read_statistics(tmp_path / "s.json") is None
+    (tmp_path / "s.json").write_text('{"waveform": 3}')
+    with pytest.raises(FormatError, match=r"s\.json: not the amplitude statistics"):
+        read_statistics(tmp_path / "s.json")

@@ -65,7 +65,7 @@ def test_events_are_absent_at_both_ends(name: str) -> None:
     for seed in range(3):
         sound = dry(name, seed=seed)
         assert np.abs(sound[: int(0.07 * N)]).max() == 0.0
-        assert np.abs(sound[-int(0.05 * N) :]).max() == 0.0
+        assert np.abs(sound[-int(0.05 * N) :]).max() < 1e-6  # the last stroke may still ring out
         assert sound[N // 3 : N // 2].std() > 0.3
 
 

@@ -119,4 +119,5 @@ def test_clip_seeds_differ_by_every_part() -> None:
 
 def test_strength_falls_with_difficulty_and_is_one_at_the_default() -> None:
     assert strength(0.5) == 1.0
-    assert strength(0.0) > 2.5 > 0.5 > strength(1.0) > 0.0
+    assert strength(0.0) == pytest.approx(10**0.45)
+    assert strength(1.0) == pytest.approx(10**-0.45)

@@ -17,6 +17,7 @@ from dcase_asd.training.contract import TrainConfig
 from dcase_asd.training.loop import load_best, train
 from dcase_asd.training.optimisers import make_optimiser, parameter_groups, rate_factor, set_rates
 from dcase_asd.training.precision import autocast, resolve_precision
+from dcase_asd.training.prefetch import loader_threads
 from dcase_asd.training.seeding import generator
 
 N_STEPS = 4
@@ -133,6 +134,38 @@ def test_kill_minus_nine_and_resume_in_another_process(tmp_path, uninterrupted):
     assert (tmp_path / "last.safetensors").is_file()
     run(tmp_path)
     assert contents(tmp_path) == uninterrupted[0]
+
+
+@pytest.mark.parametrize("n_threads", [1, 3])
+def test_loader_threads_change_no_result(tmp_path, uninterrupted, n_threads):
+    run(tmp_path, config=settings(loader_threads=n_threads))
+    assert contents(tmp_path) == uninterrupted[0]
+
+
+def test_what_a_loader_thread_raises_arrives(tmp_path, uninterrupted):
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, Source(stop_at=9), config=settings(loader_threads=2))
+    run(tmp_path)
+    assert contents(tmp_path) == uninterrupted[0]
+
+
+def test_loader_threads_by_device():
+    assert [loader_threads(-1, d) for d in ("cpu", "cuda", "cuda:1")] == [0, 4, 4]
+    assert loader_threads(2, "cpu") == 2
+
+
+def test_tensorboard_gets_the_curves(tmp_path):
+    event_accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    run(tmp_path, config=settings(tensorboard=True))
+    events = event_accumulator.EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    assert [e.step for e in events.Scalars("train_fit")] == [4, 8, 12, 16, 20]
+
+
+def test_tensorboard_asked_for_and_missing_is_an_error(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(ConfigError, match=r"dcase_asd\[track\]"):
+        run(tmp_path, config=settings(tensorboard=True))
 
 
 def test_memory_layout_and_resume(tmp_path):
