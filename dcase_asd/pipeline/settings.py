@@ -121,7 +121,8 @@ class EnsembleEntry:
     Attributes
     ----------
     members : tuple of str
-        Systems or shell patterns over them (``oe_*``; grid points are ``detector:part``).
+        Detectors or shell patterns over them (``oe_*``; grid points are ``detector:part``), and ensembles defined before this
+        one, by their full name only; an ensemble's scores are standardised anew, so that it counts as much as a single detector.
     name : str
         Registered way to combine.
     weights : mapping
@@ -131,6 +132,9 @@ class EnsembleEntry:
         applied unchanged to machines without labels.
     select_by : str
         ``machine``: per machine by its own score; ``mean_rank``: the same for all machines.
+    by_part : bool
+        Combine only equal grid points of the members: one system ``<ensemble>:<part>`` for each. Seed 002, Section 4.1: systems
+        of one attribute each are "ensembled for each inlier model and its hyperparameter".
     """
 
     members: tuple[str, ...]
@@ -138,6 +142,7 @@ class EnsembleEntry:
     weights: dict[str, float] = field(default_factory=dict)
     n_best: int = 0
     select_by: Literal["machine", "mean_rank"] = "machine"
+    by_part: bool = False
 
 
 @configclass
@@ -237,10 +242,12 @@ def resolve(values: Mapping[str, Any]) -> dict[str, Any]:
         _identifier(key, "detectors"): _detector(item, f"detectors.{key}", result["extractors"])
         for key, item in _mapping(values, "detectors").items()
     }
-    result["ensembles"] = {
-        _identifier(key, "ensembles"): _ensemble(item, f"ensembles.{key}", result["detectors"])
-        for key, item in _mapping(values, "ensembles").items()
-    }
+    result["ensembles"] = {}
+    for key, item in _mapping(values, "ensembles").items():
+        where = f"ensembles.{_identifier(key, 'ensembles')}"
+        if key in result["detectors"]:
+            raise ConfigError(f"{where}: a detector has this name too; choose another")
+        result["ensembles"][key] = _ensemble(item, where, result["detectors"], result["ensembles"])
     return result
 
 
@@ -299,7 +306,7 @@ def _check_adoption(entry: DetectorEntry, given: Mapping[str, Any], extractor: M
         )
 
 
-def _ensemble(item: Any, where: str, detectors: Mapping[str, Any]) -> dict[str, Any]:
+def _ensemble(item: Any, where: str, detectors: Mapping[str, Any], earlier: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(item, Mapping) or "members" not in item:
         raise ConfigError(f"{where}: expected a mapping with `members`, got {item!r}")
     entry = configs.build(EnsembleEntry, item, where=where)
@@ -309,8 +316,13 @@ def _ensemble(item: Any, where: str, detectors: Mapping[str, Any]) -> dict[str, 
 
     for member in entry.members:
         base = member.split(":", 1)[0]
-        if not fnmatch.filter(list(detectors), base):
-            raise ConfigError(f"{where}.members: {member!r} matches no detector; known: {', '.join(detectors) or 'none'}")
+        if base not in earlier and not fnmatch.filter(list(detectors), base):
+            raise ConfigError(
+                f"{where}.members: {member!r} matches no detector ({', '.join(detectors) or 'none'}) and no ensemble before this "
+                f"one ({', '.join(earlier) or 'none'})"
+            )
+    if entry.by_part and entry.n_best:
+        raise ConfigError(f"{where}: by_part makes one system a grid point; put n_best on an ensemble that has them as members")
     return configs.to_dict(entry)
 
 
