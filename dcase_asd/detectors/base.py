@@ -84,6 +84,10 @@ class Detector(ABC, Generic[C]):
     """
 
     incremental: ClassVar[bool] = False
+    #: Configuration keys that change scores but not the state: what an entry that adopts a trained state may still set.
+    scoring_keys: ClassVar[tuple[str, ...]] = ()
+    #: Where a fit that takes long keeps checkpoints and ``losses.csv``, so that an interrupted one resumes; None: nowhere.
+    workdir: Path | None = None
 
     def __init__(self, config: C) -> None:
         self.config = config

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -17,6 +17,7 @@ from dcase_asd.extractors._shared.clips import ClipList
 from dcase_asd.extractors.base import TrainingData
 from dcase_asd.networks.resnet import as_picture
 from dcase_asd.training.contract import Batch
+from dcase_asd.training.domain_code import DomainCode
 from dcase_asd.training.mixup import MixupConfig, mix, plan_mixup
 from dcase_asd.training.samplers import PairSampler
 from dcase_asd.training.seeding import generator
@@ -88,7 +89,9 @@ class ExposureBatches:
     """The batch source of outlier exposure; see :class:`~dcase_asd.training.contract.BatchSource`.
 
     A batch holds ``x [batch, 1, mel, frame]``, ``t [batch]``, ``attributes`` and ``section`` ``[batch, class]`` where there are
-    classes, and ``row [batch]``: the target clip with the larger share in a mixed sample, -1 if that is a pseudo-anomaly.
+    classes, and ``row [batch]``: the target clip with the larger share in a mixed sample, -1 if that is a pseudo-anomaly. With
+    domain channels also ``flow_mean [batch]``: what they follow, that of the clip with the larger share (seed 002, Section 4.2),
+    NaN where there is none.
 
     Attributes
     ----------
@@ -100,6 +103,8 @@ class ExposureBatches:
     mixup : MixupConfig
     batch_size : int
     seed : int
+    domain : DomainCode
+        What the domain channels of a flow follow.
     """
 
     clips: ExposureClips
@@ -108,6 +113,7 @@ class ExposureBatches:
     mixup: MixupConfig
     batch_size: int
     seed: int
+    domain: DomainCode = field(default_factory=DomainCode)
 
     @cached_property
     def _sampler(self) -> PairSampler:
@@ -132,7 +138,8 @@ class ExposureBatches:
         plan = plan_mixup(len(row), self.mixup, rng=rng, progress=progress)
         batch = {name: mix(value, plan) for name, value in _labelled(x, targets, n_negatives=len(negative)).items()}
         dominant = row if plan is None else plan.dominant(row)
-        return {**batch, "x": as_picture(batch["x"]), "row": torch.from_numpy(dominant)}
+        told = self._flow_mean(self.clips.target, dominant)
+        return {**batch, **told, "x": as_picture(batch["x"]), "row": torch.from_numpy(dominant)}
 
     def valid_batches(self) -> Iterable[Batch]:
         """Yield the held-out clips' middle crops, unmixed, in batches of at most the training's size."""
@@ -148,7 +155,14 @@ class ExposureBatches:
             targets = {key: classes.targets(chosen) for key, classes in self.classes.items()}
             batch = _labelled(x, targets, n_negatives=len(other))
             row = torch.full((len(own) + len(other),), -1, dtype=torch.int64)
-            yield {**batch, "x": as_picture(batch["x"]), "row": row}
+            told = self._flow_mean(target, np.concatenate([own, np.full(len(other), -1)]))
+            yield {**batch, **told, "x": as_picture(batch["x"]), "row": row}
+
+    def _flow_mean(self, clips: ClipList, rows: NDArray[np.int64]) -> dict[str, Tensor]:
+        if not self.domain.applies:
+            return {}
+        means = self.domain.means([clips.attributes[row] if row >= 0 else {} for row in rows])
+        return {"flow_mean": torch.from_numpy(means)}
 
     def _crops(self, parts: Sequence[tuple[ClipList, NDArray[np.int64]]], positions: NDArray[np.float64]) -> NDArray[np.float32]:
         n_items = sum(len(rows) for _, rows in parts)

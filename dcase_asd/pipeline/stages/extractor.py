@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from dcase_asd import registry
+from dcase_asd.detectors.base import save_detector
 from dcase_asd.errors import StageError
-from dcase_asd.extractors.base import TrainingData, save_extractor
+from dcase_asd.extractors.base import Extractor, TrainingData, save_extractor
 from dcase_asd.features.store import FeatureFolder
 from dcase_asd.manifests.schema import Manifest
 from dcase_asd.manifests.splits import validation_clips
-from dcase_asd.pipeline.settings import plugin_config
+from dcase_asd.pipeline.settings import joint_detectors, plugin_config
 from dcase_asd.pipeline.stage import Context, Stage, Unit
 from dcase_asd.pipeline.stages.features import feature_place
 from dcase_asd.pipeline.stages.manifests import machine_index, target_machines
@@ -63,14 +64,26 @@ class ExtractorStage(Stage):
             extractor.fit(data, seed=int(seed), workdir=work, device=context.resources.device, log=context.log)
             for path in sorted(work.glob("*.csv")):
                 (out / path.name).write_bytes(path.read_bytes())
-        save_extractor(out, plugin.name, extractor)
+        _save(extractor, plugin.name, out)
 
     def check(self, context: Context, out: Path) -> None:
-        """Every unit holds a configuration and tensors."""
+        """Every unit, and every detector trained along with it, holds a configuration and tensors."""
         for key, seed, machine in extractor_units(context):
-            for name in ("config.json", "tensors.safetensors"):
-                if not (out / key / str(seed) / machine / name).is_file():
-                    raise StageError(f"{out}/{key}/{seed}/{machine}/{name} is missing")
+            unit = out / key / str(seed) / machine
+            for folder in (unit, *(unit / name for name in joint_detectors(context.config["extractors"][key]))):
+                for name in ("config.json", "tensors.safetensors"):
+                    if not (folder / name).is_file():
+                        raise StageError(f"{folder / name} is missing")
+
+
+def _save(extractor: Extractor[Any], name: str, out: Path) -> None:
+    """Save an extractor and, each in a folder of its name, the detectors trained along with it."""
+    save_extractor(out, name, extractor)
+    for joint, values in extractor.joint_detectors().items():
+        plugin, config = plugin_config("detectors", {"name": joint, **values})
+        detector = plugin.implementation(config)
+        detector.load_state(extractor.joint_state(joint))
+        save_detector(out / joint, joint, detector)
 
 
 def _trains(item: Mapping[str, Any]) -> bool:
