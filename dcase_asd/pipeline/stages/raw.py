@@ -48,7 +48,9 @@ class RawStage(Stage):
         else:
             from dcase_asd.download import download
 
-            download(raw["year"], machines=raw["machines"], dest=out / CORPUS_FOLDER, nj=max(context.resources.nj, 2), work=work)
+            # into the work folder, which outlives an interruption: the next run goes on within the file
+            download(raw["year"], machines=raw["machines"], dest=work / CORPUS_FOLDER, nj=max(context.resources.nj, 2))
+            (work / CORPUS_FOLDER).rename(out / CORPUS_FOLDER)
 
     def check(self, context: Context, out: Path) -> None:
         """Something must be there."""
