@@ -29,9 +29,7 @@ def write_wav(path: Path, **options: int) -> None:
     path.write_bytes(wav_bytes(path.as_posix(), **options))
 
 
-def make_year(
-    root: Path, year: int, *, machines: tuple[str, ...] = (), raw: bool = True, n_samples: int = N_SAMPLES
-) -> int:
+def make_year(root: Path, year: int, *, machines: tuple[str, ...] = (), raw: bool = True, n_samples: int = N_SAMPLES) -> int:
     """Write a small corpus of the year below ``root``; return the number of its clips (copies not counted)."""
     spec = corpus_spec(f"dcase{year}")
     n_clips = 0

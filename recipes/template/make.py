@@ -17,7 +17,7 @@ sys.path.insert(0, str(ROOT))
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined  # noqa: E402
 
-from dcase_asd.manifests.corpora import Counts, CorpusSpec, corpus_spec  # noqa: E402
+from dcase_asd.manifests.corpora import CorpusSpec, Counts, corpus_spec  # noqa: E402
 
 TEMPLATE = ROOT / "recipes" / "template"
 YEARS = tuple(range(2020, 2027))
@@ -26,7 +26,6 @@ MARK = f"Generated from recipes/template by `{COMMAND}`: change it there."
 
 #: Published clones of the evaluators, where they are not the organisers' `dcase<year>_task2_evaluator`.
 EVALUATORS = {
-    2020: "https://github.com/y-kawagu/dcase2020_task2_evaluator",
     2021: "https://github.com/y-kawagu/dcase2021_task2_evaluator",
     2022: "https://github.com/Kota-Dohi/dcase2022_evaluator",
 }
@@ -45,7 +44,7 @@ def recipe_folder(year: int) -> Path:
 
 def rendered(year: int) -> dict[str, str]:
     """Return the files of a year's recipe, relative name to text."""
-    environment = Environment(  # noqa: S701  # text for a shell and for YAML, not for a browser
+    environment = Environment(  # text for a shell and for YAML, not for a browser
         loader=FileSystemLoader(TEMPLATE),
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -42,23 +42,22 @@ class YearRun:
         return self.experiment / "9_submit" / "task2" / "Doe_DCASE_task2_1"
 
 
-def run_year(base: Path, year: int, *, overrides: tuple[str, ...] = ()) -> YearRun:
-    """Make tree and truth below ``base`` and run stages 0 to 9 of the year's recipe with ``conf/mini.yaml``."""
-    spec = corpus_spec(f"dcase{year}")
-    data, truth, recipe = base / "Daten größe", base / "truth of the ö year", base / "recipe"
-    make_year(data, year, machines=MACHINES[year], n_samples=N_SAMPLES)
-    write_truth(truth, spec)
-    # a copy: stage 1 writes below the recipe, and tests leave the checkout alone
-    shutil.copytree(ROOT / "recipes" / f"dcase{year}" / "asd1" / "conf", recipe / "conf")
-    options = RunOptions(
-        recipe=recipe,
-        conf=Path("conf/mini.yaml"),
-        data_root=str(data),
-        overrides=(f"corpus.ground_truth={truth}", "extractors.oe.loader_threads=0", *overrides),
-    )
+def recipe_of(year: int) -> Path:
+    """Return the year's recipe in the checkout."""
+    return ROOT / "recipes" / f"dcase{year}" / "asd1"
+
+
+def year_options(recipe: Path, year: int, *, data: Path | None = None, overrides: tuple[str, ...] = ()) -> RunOptions:
+    """Copy the year's configurations to ``recipe`` (runs write below it) and return options for ``conf/mini.yaml``."""
+    shutil.copytree(recipe_of(year) / "conf", recipe / "conf")
+    return RunOptions(recipe=recipe, conf=Path("conf/mini.yaml"), data_root=str(data or ""), overrides=overrides)
+
+
+def run(options: RunOptions, *, stop_stage: str = "") -> None:
+    """Run in this process, one job at a time."""
     run_recipe(
         options,
-        plan=plan_from(),
+        plan=plan_from(stop_stage=stop_stage),
         nj=1,
         device="cpu",
         executor="local",
@@ -68,23 +67,37 @@ def run_year(base: Path, year: int, *, overrides: tuple[str, ...] = ()) -> YearR
         verbose=0,
         argv=["run"],
     )
+
+
+def run_year(base: Path, year: int) -> YearRun:
+    """Make tree and truth below ``base`` and run stages 0 to 9 of the year's recipe with ``conf/mini.yaml``."""
+    spec = corpus_spec(f"dcase{year}")
+    data, truth, recipe = base / "Daten größe", base / "truth of the ö year", base / "recipe"
+    make_year(data, year, machines=MACHINES[year], n_samples=N_SAMPLES)
+    write_truth(truth, spec)
+    overrides = (f"corpus.ground_truth={truth}", "extractors.oe.loader_threads=0")
+    run(year_options(recipe, year, data=data, overrides=overrides))
     return YearRun(year, recipe / "exp" / "mini", truth, tuple(m for m in spec.machines["eval"] if m in MACHINES[year]))
 
 
-def write_truth(folder: Path, spec: CorpusSpec) -> None:
-    """Write the truth about the tree's evaluation clips as the organisers of the year do."""
-    folder.mkdir(parents=True)
+def truth_units(spec: CorpusSpec) -> list[tuple[str, str, list[str]]]:
+    """Return machine, section and test clip names of the tree's evaluation part."""
     units = [(m, s) for m, sections in spec.machines["eval"].items() if m in MACHINES[spec.year] for s in sections]
+    return [(machine, section, _tests(spec, machine, section)) for machine, section in units]
+
+
+def write_truth(folder: Path, spec: CorpusSpec) -> None:
+    """Write the truth about the tree's evaluation clips as the organisers of the year do: every second clip is an anomaly."""
+    folder.mkdir(parents=True)
     if spec.year == 2020:
-        (folder / "eval_data_list.csv").write_text("".join(_list_lines(spec, units)), encoding="utf-8")
+        (folder / "eval_data_list.csv").write_text("".join(_list_lines(spec)), encoding="utf-8")
         return
-    for machine, section in units:
+    for machine, section, names in truth_units(spec):
         if spec.year == 2021:
             for domain in ("source", "target"):
-                names = [n for n in _tests(spec, machine, section) if f"_{domain}_" in n]
-                _write(folder, "data", f"{machine}_section_{section}_{domain}", [(n, i % 2) for i, n in enumerate(names)])
+                own = [n for n in names if f"_{domain}_" in n]
+                _write(folder, "data", f"{machine}_section_{section}_{domain}", [(n, i % 2) for i, n in enumerate(own)])
             continue
-        names = _tests(spec, machine, section)
         _write(folder, "data", f"{machine}_section_{section}", [(n, i % 2) for i, n in enumerate(names)])
         _write(folder, "domain", f"{machine}_section_{section}", [(n, i // 2 % 2) for i, n in enumerate(names)])
 
@@ -94,12 +107,14 @@ def _tests(spec: CorpusSpec, machine: str, section: str) -> list[str]:
     return sorted(name.rpartition("/")[2] for name in names if name.partition("/")[0].endswith("test"))
 
 
-def _list_lines(spec: CorpusSpec, units: list[tuple[str, str]]) -> Iterator[str]:
-    for machine in dict.fromkeys(machine for machine, _ in units):
-        yield f"{machine}\n"
-        for _, section in (unit for unit in units if unit[0] == machine):
-            for i, name in enumerate(_tests(spec, machine, section)):
-                yield f"{name},{('normal', 'anomaly')[i % 2]}_{name},{i % 2}\n"
+def _list_lines(spec: CorpusSpec) -> Iterator[str]:
+    last = ""
+    for machine, _, names in truth_units(spec):
+        if machine != last:
+            yield f"{machine}\n"
+        last = machine
+        for i, name in enumerate(names):
+            yield f"{name},{('normal', 'anomaly')[i % 2]}_{name},{i % 2}\n"
 
 
 def _write(folder: Path, kind: str, unit: str, rows: list[tuple[str, int]]) -> None:
