@@ -40,7 +40,7 @@ def test_systems_are_those_of_table_1(conf):
         detectors = [config["detectors"][name] for name in system_detectors(config, system)]
         assert {d["detector"]["name"] for d in detectors} == inlier
         for detector in detectors:
-            extractor = config["extractors"][detector["entry"]["extractor"]]
+            extractor = config["extractors"][detector["entry"]["extractor"]]["extractor"]
             assert extractor["machine_weight"] == 1.0
             assert extractor["attribute_weight"] == attribute_weight
             assert extractor["flow_weight"] == (1e-7 if flow else 0.0)
@@ -59,7 +59,7 @@ def test_submissions_are_those_of_tables_2_to_4(conf):
 
 
 def test_paper_size_is_that_of_section_4():
-    extractors = config_of("all_systems_paper")["extractors"]
+    extractors = {name: item["extractor"] for name, item in config_of("all_systems_paper")["extractors"].items()}
     for name, extractor in extractors.items():
         if name == "mean":
             continue
@@ -84,8 +84,9 @@ def test_the_two_sizes_differ_in_sizes_only():
         "flow_hidden_ratio",
     }
     sizes |= {"flow_domain_channels"}
-    for name, extractor in small["extractors"].items():
-        assert {key for key in extractor if extractor[key] != paper["extractors"][name][key]} <= sizes
+    for name, entry in small["extractors"].items():
+        extractor, large = entry["extractor"], paper["extractors"][name]["extractor"]
+        assert {key for key in extractor if extractor[key] != large[key]} <= sizes
     for name, detector in small["detectors"].items():
         other = paper["detectors"][name]
         assert detector["entry"] == other["entry"]

@@ -60,7 +60,7 @@ def _extractor(config, features, tmp_path):
     from dcase_asd.extractors.base import TrainingData
 
     plugin = load("extractors", "outlier_exposure")
-    values = {key: value for key, value in config["extractors"]["oe_flow"].items() if key != "name"}
+    values = {key: value for key, value in config["extractors"]["oe_flow"]["extractor"].items() if key != "name"}
     extractor = plugin.implementation(
         configs.build(plugin.config, {**values, "epochs": 1, "batch_size": 4, "input_pool": [1, 1]})
     )
