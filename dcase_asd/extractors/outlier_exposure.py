@@ -69,6 +69,12 @@ class Config:
         Other machines' noise-only recordings are pseudo-anomalies too.
     mixup_alpha, mixup_probability, mixup_schedule :
         See :class:`~dcase_asd.training.mixup.MixupConfig`.
+    gain_db : float
+        Each training crop's level is changed by a gain drawn from +-gain_db, so that the level of a recording is not taken
+        for the machine: a constant is added to a log-mel (scale ``log`` or ``db``; no other scale is accepted). The floor
+        ``eps`` of silent bins moves along. 0 for none.
+    target_domain_share : float, optional
+        Share of domain ``target`` among the target machine's crops; None: as many as there are clips.
     epochs, batch_size, optimiser, learning_rate, weight_decay, schedule, grad_clip, precision, channels_last :
         See :class:`~dcase_asd.training.contract.TrainConfig`.
     checkpoint : {"last", "best"}
@@ -112,6 +118,8 @@ class Config:
     mixup_alpha: float = 0.2
     mixup_probability: float = 1.0
     mixup_schedule: Literal["constant", "cosine"] = "constant"
+    gain_db: float = 0.0
+    target_domain_share: float | None = None
     epochs: int | None = None
     batch_size: int | None = None
     optimiser: Literal["adamw", "adam", "sgd"] = "adamw"
@@ -149,6 +157,10 @@ class Config:
             raise ConfigError(f"loss weights must not be negative, nor all zero but the flow's; got {weights}")
         if self.return_map is None:
             object.__setattr__(self, "return_map", self.flow_weight > 0)
+        if not 0.0 <= self.gain_db < float("inf"):
+            raise ConfigError(f"gain_db: expected 0 or more, got {self.gain_db}")
+        if self.target_domain_share is not None and not 0.0 < self.target_domain_share < 1.0:
+            raise ConfigError(f"target_domain_share: expected a share between 0 and 1, got {self.target_domain_share}")
         self._check_flow()
 
     def _check_flow(self) -> None:
@@ -188,7 +200,8 @@ class OutlierExposure(Extractor[Config]):
         DataError
             If no training clip has ``flow_attribute``.
         ConfigError
-            If ``checkpoint`` is ``best`` and no clips are held out, or the pretrained weights do not fit.
+            If ``checkpoint`` is ``best`` and no clips are held out, ``gain_db`` is given and the features are not logarithmic, or
+            the pretrained weights do not fit.
         """
         from dcase_asd.extractors._shared import exposure, exposure_model
         from dcase_asd.training import loop
@@ -199,8 +212,7 @@ class OutlierExposure(Extractor[Config]):
         plan = exposure_model.plan_losses(self.config, clips, machine=data.machine, log=log)
         record = exposure_model.describe(data.machine, clips, plan)
         objective = exposure_model.build_objective(self.config, clips, plan, seed=seed)
-        mixup, batch_size = exposure_model.mixup_config(self.config), int(self.config.batch_size or 0)
-        source = exposure.ExposureBatches(clips, plan.classes, data.segment_frames, mixup, batch_size, seed, plan.domain)
+        source = exposure_model.build_batches(self.config, clips, plan, data=data, seed=seed, log=log)
         result = loop.train(
             objective,
             source,

@@ -103,6 +103,10 @@ class ExposureBatches:
     mixup : MixupConfig
     batch_size : int
     seed : int
+    gain : float
+        Every crop of a training batch is raised by a constant from +-gain, before it is mixed; in units of the features.
+    target_domain_share : float, optional
+        Share of domain ``target`` among the target machine's crops of a batch; None draws all clips equally often.
     domain : DomainCode
         What the domain channels of a flow follow.
     """
@@ -113,11 +117,15 @@ class ExposureBatches:
     mixup: MixupConfig
     batch_size: int
     seed: int
+    gain: float = 0.0
+    target_domain_share: float | None = None
     domain: DomainCode = field(default_factory=DomainCode)
 
     @cached_property
     def _sampler(self) -> PairSampler:
-        return PairSampler(len(self.clips.target), len(self.clips.negative), self.batch_size, self.seed)
+        rare = tuple(np.flatnonzero(self.clips.target.domain == "target").tolist())
+        n_own, n_other = len(self.clips.target), len(self.clips.negative)
+        return PairSampler(n_own, n_other, self.batch_size, self.seed, rare, self.target_domain_share)
 
     @cached_property
     def _targets(self) -> dict[str, NDArray[np.float32]]:
@@ -133,6 +141,9 @@ class ExposureBatches:
         target, negative = self._sampler.rows(step)
         rng = generator(self.seed, "crops", step)
         x = self._crops([(self.clips.target, target), (self.clips.negative, negative)], rng.random(2 * len(target)))
+        if self.gain:
+            # a stream of its own: crops and mixup stay what they are without it
+            x += generator(self.seed, "gain", step).uniform(-self.gain, self.gain, (len(x), 1, 1)).astype(np.float32)
         targets = {key: values[target] for key, values in self._targets.items()}
         row = np.concatenate([target, np.full(len(negative), -1, dtype=np.int64)])
         plan = plan_mixup(len(row), self.mixup, rng=rng, progress=progress)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,8 @@ from dcase_asd import config as configs
 from dcase_asd.errors import ConfigError
 from dcase_asd.extractors._shared.classes import ClassList, attribute_classes, section_classes
 from dcase_asd.extractors._shared.clips import band_statistics
-from dcase_asd.extractors._shared.exposure import ExposureClips
+from dcase_asd.extractors._shared.exposure import ExposureBatches, ExposureClips
+from dcase_asd.extractors.base import TrainingData
 from dcase_asd.io.hashing import sha256_file
 from dcase_asd.networks.fastflow import FastFlow
 from dcase_asd.networks.heads import class_head, machine_head
@@ -32,9 +34,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LossPlan",
+    "build_batches",
     "build_network",
     "build_objective",
     "describe",
+    "gain_in_feature_units",
     "identity",
     "lr_factors",
     "mixup_config",
@@ -59,16 +63,8 @@ _TRAIN_FIELDS = (
 )
 # What decides the result and is seen neither in the training settings nor in the shapes of the model.
 _IDENTITY_FIELDS = (
-    "input_pool",
-    "pooling",
-    "machine_head",
-    "mixup_alpha",
-    "mixup_probability",
-    "mixup_schedule",
-    "batch_size",
-    "flow_gradient",
-    "flow_clamp",
-    "flow_domain_channels",
+    *("input_pool", "pooling", "machine_head", "mixup_alpha", "mixup_probability", "mixup_schedule", "batch_size"),
+    *("gain_db", "target_domain_share", "flow_gradient", "flow_clamp", "flow_domain_channels"),
 )
 # Where the flow's weights are in the trained model.
 _FLOW_TERM = "terms.flow"
@@ -170,6 +166,52 @@ def _flow_term(config: Config, plan: LossPlan, n_channels: int) -> FlowTerm:
         raise ConfigError(f"flow_domain_channels {n_domain}: the map of width {config.width} has {n_channels} channels only")
     own_weight = config.flow_weight if config.flow_gradient == "own" else 0.0
     return FlowTerm(flow, n_domain=n_domain, running_statistics=True, own_weight=own_weight)
+
+
+def build_batches(
+    config: Config, clips: ExposureClips, plan: LossPlan, *, data: TrainingData, seed: int, log: Callable[[str], None]
+) -> ExposureBatches:
+    """Make the batch source; a domain share that cannot be given, because one domain is missing, is said and left out.
+
+    Raises
+    ------
+    ConfigError
+        If ``gain_db`` is not 0 and the features are not logarithmic.
+    """
+    gain = gain_in_feature_units(config.gain_db, data.features.info) if config.gain_db else 0.0
+    share, n_target = config.target_domain_share, int((clips.target.domain == "target").sum())
+    if share is not None and n_target in (0, len(clips.target)):
+        log(f"{data.machine}: {n_target} of {len(clips.target)} training clips are of domain target; all drawn equally often")
+        share = None
+    mixup, batch_size = mixup_config(config), int(config.batch_size or 0)
+    return ExposureBatches(clips, plan.classes, data.segment_frames, mixup, batch_size, seed, gain, share, plan.domain)
+
+
+def gain_in_feature_units(gain_db: float, info: Mapping[str, Any]) -> float:
+    """Return how much a recording gain of ``gain_db`` adds to every value of a logarithmic feature.
+
+    Parameters
+    ----------
+    gain_db : float
+        dB.
+    info : mapping
+        Content of ``feature.json``: configuration keys ``scale`` (``log``: natural logarithm; ``db``) and ``power``.
+
+    Raises
+    ------
+    ConfigError
+        If the feature's scale is neither: a gain is no constant there.
+    """
+    own = info.get("config", {})
+    scale = own.get("scale")
+    if scale == "db":  # 20 / power * log10(magnitude ** power): dB of the amplitude whatever the power
+        return gain_db
+    if scale == "log":  # ln(magnitude ** power)
+        return gain_db * float(own["power"]) * math.log(10.0) / 20.0
+    raise ConfigError(
+        f"gain_db {gain_db}: needs features of scale 'log' or 'db', {info.get('name')!r} has {scale!r}; "
+        "set features.scale, or gain_db: 0"
+    )
 
 
 def describe(machine: str, clips: ExposureClips, plan: LossPlan) -> dict[str, Any]:
