@@ -264,9 +264,9 @@ def _missing(rng: np.random.Generator, normal: Picture, strength: float) -> Pict
 def _shift(rng: np.random.Generator, normal: Picture, strength: float) -> Picture:
     side = len(normal)
     blob = _blob(rng, side, radius=rng.uniform(0.12, 0.18))[:, :, None] > 0.5
-    # up to a twelfth of the side: a thread of the weave, the width of a hole
-    step = max(2, round(side * (0.02 + 0.06 * strength)))
-    moved = np.roll(normal, (step, -step), axis=(0, 1))
+    # up to half a thread of the weave: beyond that it would fit again
+    step = max(1, round(strength * side / 24))
+    moved = np.roll(normal, step, axis=1)
     return np.where(blob, moved, normal)
 
 
