@@ -223,7 +223,8 @@ class Knn(Detector[Config]):
         ]
         return as_scores(parts)
 
-    def _distance(self, squared: Array) -> Array:
+    def _distance(self, squared: NDArray[Any]) -> Array:
+        squared = np.asarray(squared, dtype=np.float64)
         # for unit vectors 1 - cosine = |a - b|^2 / 2
         return squared / 2.0 if self.config.metric == "cosine" else np.sqrt(squared)
 

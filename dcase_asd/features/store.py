@@ -52,7 +52,8 @@ class FeatureStore:
     power : ndarray [frame] or None
         Power of the high-passed signal per frame (seed 002, Section 3.2).
     index : pandas.DataFrame
-        Columns as in :data:`INDEX_COLUMNS`, one row a clip, sorted by ``clip_id``; ``level_db``: RMS level re full scale.
+        Columns as in :data:`INDEX_COLUMNS`, one row a clip, sorted by ``clip_id``; ``level_db``: RMS level re
+        full scale; of a picture, mean brightness re white.
     """
 
     data: NDArray[Any]

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 __all__ = ["Bank", "Reading", "squared_to_neighbors"]
 
-Array = NDArray[np.float64]
+#: Double precision, or single for banks of many patches.
+Array = NDArray[np.floating[Any]]
 
 #: Distances held at once: 4 M doubles, 32 MiB, about what stays in a last-level cache.
 _CHUNK_VALUES = 4_194_304
 #: Below this ratio of squared distance to squared lengths, cancellation in the matrix-product form may cost more than
-#: 1e-5 (dim * eps / ratio, for dim of a few hundred); such distances are computed again from differences.
-_CANCELLATION = 1e-8
+#: 1e-5 (dim * eps / ratio, for dim of a few hundred); such distances are computed again from differences. By bytes of a
+#: value; in single precision errors grow with the root of dim only, as they do in practice.
+_CANCELLATION = {4: 1e-2, 8: 1e-8}
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,8 @@ class Bank:
 
         Parameters
         ----------
-        query : ndarray [query, dim], float64
+        query : ndarray [query, dim]
+            Of the points' type.
         k : int
             Neighbours wanted; a block with fewer points gives all it has.
 
@@ -81,13 +85,14 @@ class Bank:
         -------
         mapping of str to ndarray [query, min(k, n_points of the block)]
         """
-        found = {name: np.empty((len(query), min(k, self._size(one)))) for name, one in self.readings.items()}
+        shapes = {name: (len(query), min(k, self._size(one))) for name, one in self.readings.items()}
+        found = {name: np.empty(shape, dtype=self.points.dtype) for name, shape in shapes.items()}
         step = max(1, _CHUNK_VALUES // len(self.points))
         for begin in range(0, len(query), step):
             rows = slice(begin, begin + step)
             centred = query[rows] - self.center
             # |q - b|^2 - |q|^2: the rest does not change which points are nearest
-            partial = (-2.0 * centred) @ self.points.T
+            partial = (-2 * centred) @ self.points.T
             partial += self.squared
             for name, one in self.readings.items():
                 found[name][rows] = self._read(centred, partial, reading=one, k=found[name].shape[1])
@@ -102,7 +107,8 @@ class Bank:
         length = np.einsum("nd,nd->n", query, query)
         block = partial[:, start:stop]
         if reading.divisor is None:
-            nearest = np.partition(block, k - 1, axis=1)[:, :k] + length[:, None]
+            smallest = block.min(axis=1, keepdims=True) if k == 1 else np.partition(block, k - 1, axis=1)[:, :k]
+            nearest = smallest + length[:, None]
             plain = nearest
         else:
             # with divisors |q|^2 does change which points are nearest
@@ -111,7 +117,7 @@ class Bank:
             nearest = np.take_along_axis(block, index, axis=1)
             plain = nearest * reading.divisor[index]
         # |b| <= |q| + |q - b|, so |q|^2 stands for both lengths where the distance is small
-        doubtful = np.flatnonzero((plain < _CANCELLATION * 4.0 * length[:, None]).any(axis=1))
+        doubtful = np.flatnonzero((plain < _CANCELLATION[query.dtype.itemsize] * 4.0 * length[:, None]).any(axis=1))
         for row in doubtful:
             chosen = np.argpartition(block[row], k - 1)[:k]
             difference = self.points[start:stop][chosen] - query[row]

@@ -128,7 +128,7 @@ def source_of(features, alpha=0.2):
     clips = open_clips(TrainingData(features, "pump", frozenset(VALID), FRAMES), supplemental_noise=False)
     code = domain_code("spd", clips.target.attributes, where="pump")
     classes: dict[str, ClassList] = {}
-    return ExposureBatches(clips, classes, FRAMES, MixupConfig(alpha=alpha), 8, 0, code), code
+    return ExposureBatches(clips, classes, FRAMES, MixupConfig(alpha=alpha), 8, 0, domain=code), code
 
 
 def test_mixup_takes_the_dominant_clips_value(features):
