@@ -176,8 +176,9 @@ def test_errors(features, fitted, tmp_path):
         fit(features, tmp_path, flow_attribute="vel")
     with pytest.raises(ConfigError, match="needs a flow"):
         Config(flow_attribute="#1")
-    with pytest.raises(ConfigError, match="flow_eps"):
-        Config(flow_weight=1e-7, flow_eps=0.0)
+    for wrong in ({"flow_eps": 0.0}, {"flow_learning_rate": 0.0}, {"flow_steps": 0}, {"flow_clamp": -1.0}):
+        with pytest.raises(ConfigError, match="must be positive"):
+            Config(flow_weight=1e-7, **wrong)
     with pytest.raises(ConfigError, match="64 channels"):
         fit(features, tmp_path / "w", flow_attribute="#1", flow_domain_channels=64)
     with pytest.raises(ConfigError, match="trains no detector 'gmm'"):
