@@ -86,7 +86,7 @@ class Config:
     flow_steps, flow_hidden_ratio, flow_clamp :
         See :class:`~dcase_asd.networks.fastflow.FastFlow`.
     flow_learning_rate : float or None
-        Peak learning rate of the flow's weights; None: that of all others.
+        Peak learning rate of the flow's weights; None: that of the preset, or else that of all others.
     flow_eps : float
         Adam's eps for the flow's weights.
     flow_attribute : str
@@ -217,6 +217,7 @@ class OutlierExposure(Extractor[Config]):
         )
         if self.config.checkpoint == "best":
             loop.load_best(objective, workdir)
+        exposure_model.settle_flow(objective, clips, n_frames=data.segment_frames, device=device)
         self._record = {**record, "steps": result.steps, "best_epoch": result.best_epoch}
         self._heads, self._flow = exposure_model.term_arrays(objective, plan)
         self._take(objective.backbone, device)
