@@ -101,6 +101,16 @@ def test_state_is_that_of_the_detector(fitted, tmp_path):
     assert (about["trained"], about["n_channels"], about["n_steps"], about["n_domain"]) == ("jointly", 64, 2, 0)
 
 
+def test_the_statistics_of_the_flows_input_are_those_of_the_trained_extractors_maps(features, fitted):
+    store = features.open("pump", "train")
+    clips = [store.clip(i) for i, clip_id in enumerate(store.index["clip_id"]) if clip_id not in VALID]
+    middle = [clip[int(0.5 * (len(clip) - FRAMES + 1)) :][:FRAMES] for clip in clips]
+    _, maps = fitted.embed(np.stack(middle))
+    state = fitted.joint_state("fastflow")
+    np.testing.assert_allclose(state["flow._transforms.0.mean"], maps.mean(axis=(0, 2, 3)), rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(state["flow._transforms.0.variance"], maps.var(axis=(0, 2, 3)), rtol=1e-3, atol=1e-4)
+
+
 def test_same_seed_same_bits_and_resume(features, fitted, tmp_path, monkeypatch):
     original = ExposureBatches.batch
 
@@ -176,8 +186,9 @@ def test_errors(features, fitted, tmp_path):
         fit(features, tmp_path, flow_attribute="vel")
     with pytest.raises(ConfigError, match="needs a flow"):
         Config(flow_attribute="#1")
-    with pytest.raises(ConfigError, match="flow_eps"):
-        Config(flow_weight=1e-7, flow_eps=0.0)
+    for wrong in ({"flow_eps": 0.0}, {"flow_learning_rate": 0.0}, {"flow_steps": 0}, {"flow_clamp": -1.0}):
+        with pytest.raises(ConfigError, match="must be positive"):
+            Config(flow_weight=1e-7, **wrong)
     with pytest.raises(ConfigError, match="64 channels"):
         fit(features, tmp_path / "w", flow_attribute="#1", flow_domain_channels=64)
     with pytest.raises(ConfigError, match="trains no detector 'gmm'"):
