@@ -85,8 +85,8 @@ class FeatureFolder:
         return dict(json.loads((self.path / "feature.json").read_text(encoding="utf-8")))
 
     def machines(self) -> list[str]:
-        """The machine types with features, sorted."""
-        return sorted(p.name for p in self.path.iterdir() if p.is_dir())
+        """The machine types with features, sorted; a folder without a store is none."""
+        return sorted(p.name for p in self.path.iterdir() if p.is_dir() and any(p.glob("*.csv")))
 
     def has(self, machine: str, split: str) -> bool:
         """Return whether the store of a machine and split exists."""

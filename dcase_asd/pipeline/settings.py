@@ -15,10 +15,12 @@ from dcase_asd import registry
 from dcase_asd.config import configclass
 from dcase_asd.errors import ConfigError, UnknownNameError, nearest
 
-__all__ = ["RawConfig", "resolve"]
+__all__ = ["MAIN_FEATURES", "RawConfig", "joint_detectors", "resolve"]
 
 #: Keys of a detector entry that belong to stage 5, not to the detector itself.
 _Component = dict[str, Any]
+#: What an extractor entry calls the features under the key ``features`` (others stand under ``extra_features``).
+MAIN_FEATURES = "main"
 
 
 @configclass
@@ -57,6 +59,22 @@ class SegmentConfig:
 
 
 @configclass
+class ExtractorEntry:
+    """What stages 3 and 4 need besides the extractor's own keys.
+
+    Attributes
+    ----------
+    features : str
+        Which features it reads: ``main`` or a name under ``extra_features``.
+    segments : SegmentConfig
+        How its clips are cut; keys that are not given are those of the recipe's ``segments``.
+    """
+
+    features: str = MAIN_FEATURES
+    segments: SegmentConfig = SegmentConfig()
+
+
+@configclass
 class SplitConfig:
     """Which training clips are held out for validation and calibration (seed 002, Section 4.2: 85 % source, 6 target train)."""
 
@@ -81,6 +99,9 @@ class DetectorEntry:
         Pooling of segment scores to clips; ``None`` takes ``scores.aggregation``.
     input : str
         ``vector`` or ``map`` of the embeddings; ``auto`` takes the first kind the detector accepts.
+    adopt : bool
+        Take over the detector that the extractor was trained with (a flow, seed 002, Eq. 5) instead of fitting one; the held-out
+        clips calibrate it. Of the detector's own keys only those that change nothing but scores may be given then.
     """
 
     extractor: str
@@ -88,6 +109,7 @@ class DetectorEntry:
     folds: int = 3
     aggregation: str | None = None
     input: Literal["auto", "vector", "map"] = "auto"
+    adopt: bool = False
 
 
 @configclass
@@ -117,7 +139,8 @@ class EnsembleEntry:
     Attributes
     ----------
     members : tuple of str
-        Systems or shell patterns over them (``oe_*``; grid points are ``detector:part``).
+        Detectors or shell patterns over them (``oe_*``; grid points are ``detector:part``), and ensembles defined before this
+        one, by their full name only; an ensemble's scores are standardised anew, so that it counts as much as a single detector.
     name : str
         Registered way to combine.
     weights : mapping
@@ -127,6 +150,9 @@ class EnsembleEntry:
         applied unchanged to machines without labels.
     select_by : str
         ``machine``: per machine by its own score; ``mean_rank``: the same for all machines.
+    by_part : bool
+        Combine only equal grid points of the members: one system ``<ensemble>:<part>`` for each. Seed 002, Section 4.1: systems
+        of one attribute each are "ensembled for each inlier model and its hyperparameter".
     """
 
     members: tuple[str, ...]
@@ -134,6 +160,7 @@ class EnsembleEntry:
     weights: dict[str, float] = field(default_factory=dict)
     n_best: int = 0
     select_by: Literal["machine", "mean_rank"] = "machine"
+    by_part: bool = False
 
 
 @configclass
@@ -196,7 +223,18 @@ _PLAIN: dict[str, type] = {
     "evaluate": EvaluateConfig,
     "submit": SubmitConfig,
 }
-_KEYS = (*_PLAIN, "corpus", "features", "extractors", "detectors", "ensembles", "machines", "seeds", "description")
+_KEYS = (
+    *_PLAIN,
+    "corpus",
+    "features",
+    "extra_features",
+    "extractors",
+    "detectors",
+    "ensembles",
+    "machines",
+    "seeds",
+    "description",
+)
 
 
 def resolve(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -225,18 +263,26 @@ def resolve(values: Mapping[str, Any]) -> dict[str, Any]:
     result["seeds"] = _seeds(values.get("seeds", [0]))
     result["corpus"] = component("corpora", _mapping(values, "corpus"), where="corpus")
     result["features"] = component("features", _mapping(values, "features"), where="features")
+    result["extra_features"] = {
+        _identifier(key, "extra_features"): component("features", item, where=f"extra_features.{key}")
+        for key, item in _mapping(values, "extra_features").items()
+    }
+    if MAIN_FEATURES in result["extra_features"]:
+        raise ConfigError(f"extra_features.{MAIN_FEATURES}: the name stands for the key `features`; choose another")
     result["extractors"] = {
-        _identifier(key, "extractors"): component("extractors", item, where=f"extractors.{key}")
+        _identifier(key, "extractors"): _extractor(item, f"extractors.{key}", result)
         for key, item in _mapping(values, "extractors").items()
     }
     result["detectors"] = {
         _identifier(key, "detectors"): _detector(item, f"detectors.{key}", result["extractors"])
         for key, item in _mapping(values, "detectors").items()
     }
-    result["ensembles"] = {
-        _identifier(key, "ensembles"): _ensemble(item, f"ensembles.{key}", result["detectors"])
-        for key, item in _mapping(values, "ensembles").items()
-    }
+    result["ensembles"] = {}
+    for key, item in _mapping(values, "ensembles").items():
+        where = f"ensembles.{_identifier(key, 'ensembles')}"
+        if key in result["detectors"]:
+            raise ConfigError(f"{where}: a detector has this name too; choose another")
+        result["ensembles"][key] = _ensemble(item, where, result["detectors"], result["ensembles"])
     return result
 
 
@@ -256,20 +302,59 @@ def plugin_config(kind: str, item: Mapping[str, Any]) -> tuple[registry.Plugin, 
     return plugin, configs.build(plugin.config, {key: value for key, value in item.items() if key != "name"}, where=item["name"])
 
 
+def _extractor(item: Any, where: str, resolved: Mapping[str, Any]) -> dict[str, Any]:
+    if not isinstance(item, Mapping):
+        raise ConfigError(f"{where}: expected a mapping with a `name`, got {item!r}")
+    own = {key: item[key] for key in ("features", "segments") if key in item}
+    own["segments"] = configs.merge(resolved["segments"], _mapping(own, "segments"))
+    entry = configs.to_dict(configs.build(ExtractorEntry, own, where=where))
+    known = [MAIN_FEATURES, *resolved["extra_features"]]
+    if entry["features"] not in known:
+        raise UnknownNameError("features", entry["features"], known)
+    rest = {key: value for key, value in item.items() if key not in own}
+    return {"entry": entry, "extractor": component("extractors", rest, where=where)}
+
+
+def joint_detectors(item: Mapping[str, Any]) -> list[str]:
+    """List the detectors that the extractor of a resolved entry trains along with it."""
+    plugin, config = plugin_config("extractors", item["extractor"])
+    return list(plugin.implementation(config).joint_detectors())
+
+
 def _detector(item: Any, where: str, extractors: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(item, Mapping):
         raise ConfigError(f"{where}: expected a mapping with `name` and `extractor`, got {item!r}")
-    own = ("extractor", "fit_split", "folds", "aggregation", "input")
+    own = ("extractor", "fit_split", "folds", "aggregation", "input", "adopt")
     if "extractor" not in item:
         raise ConfigError(f"{where}: `extractor` is missing; one of {', '.join(extractors) or 'none defined'}")
     entry = configs.build(DetectorEntry, {key: value for key, value in item.items() if key in own}, where=where)
     if entry.extractor not in extractors:
         raise UnknownNameError("extractor", entry.extractor, extractors)
-    plugin = component("detectors", {key: value for key, value in item.items() if key not in own}, where=where)
+    given = {key: value for key, value in item.items() if key not in own}
+    plugin = component("detectors", given, where=where)
+    if entry.adopt:
+        _check_adoption(entry, given, extractors[entry.extractor], where=where)
     return {"entry": configs.to_dict(entry), "detector": plugin}
 
 
-def _ensemble(item: Any, where: str, detectors: Mapping[str, Any]) -> dict[str, Any]:
+def _check_adoption(entry: DetectorEntry, given: Mapping[str, Any], extractor: Mapping[str, Any], *, where: str) -> None:
+    name, offered = given["name"], joint_detectors(extractor)
+    if name not in offered:
+        raise ConfigError(
+            f"{where}.adopt: extractor {entry.extractor!r} trains {', '.join(offered) or 'no detector'} that could be adopted, "
+            f"not {name}; for a flow, set flow_weight on it and leave return_map out"
+        )
+    keys = registry.load("detectors", name).implementation.scoring_keys  # type: ignore[attr-defined]
+    idle = sorted(given.keys() - {"name", *keys})
+    if idle or entry.fit_split != "train":
+        told = f"{idle[0]!r} has no effect" if idle else f"fit_split {entry.fit_split!r} would fit one"
+        raise ConfigError(
+            f"{where}: the detector is adopted as the extractor trained it (on the training clips), so {told}; "
+            f"possible: {', '.join(keys) or 'no key'}"
+        )
+
+
+def _ensemble(item: Any, where: str, detectors: Mapping[str, Any], earlier: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(item, Mapping) or "members" not in item:
         raise ConfigError(f"{where}: expected a mapping with `members`, got {item!r}")
     entry = configs.build(EnsembleEntry, item, where=where)
@@ -279,8 +364,13 @@ def _ensemble(item: Any, where: str, detectors: Mapping[str, Any]) -> dict[str, 
 
     for member in entry.members:
         base = member.split(":", 1)[0]
-        if not fnmatch.filter(list(detectors), base):
-            raise ConfigError(f"{where}.members: {member!r} matches no detector; known: {', '.join(detectors) or 'none'}")
+        if base not in earlier and not fnmatch.filter(list(detectors), base):
+            raise ConfigError(
+                f"{where}.members: {member!r} matches no detector ({', '.join(detectors) or 'none'}) and no ensemble before this "
+                f"one ({', '.join(earlier) or 'none'})"
+            )
+    if entry.by_part and entry.n_best:
+        raise ConfigError(f"{where}: by_part makes one system a grid point; put n_best on an ensemble that has them as members")
     return configs.to_dict(entry)
 
 

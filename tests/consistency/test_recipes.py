@@ -81,14 +81,15 @@ def test_a_new_system_is_one_file_of_the_template_and_an_old_one_leaves_nothing(
 def test_a_configuration_resolves_and_every_component_can_be_made(recipe, path):
     config = resolved(recipe, str(path))
     components = [("features", config["features"]), ("corpora", config["corpus"])]
-    components += [("extractors", item) for item in config["extractors"].values()]
+    components += [("extractors", item["extractor"]) for item in config["extractors"].values()]
+    components += [("features", item) for item in config["extra_features"].values()]
     components += [("detectors", item["detector"]) for item in config["detectors"].values()]
     for entry in config["ensembles"].values():
         components.append(("ensembles", {"name": entry["name"], **({"weights": entry["weights"]} if entry["weights"] else {})}))
     for kind, item in components:
         plugin, values = plugin_config(kind, item)
         assert isinstance(plugin.implementation(values), plugin.implementation)
-    known = {*config["ensembles"], *config["detectors"]}
+    known = {*config["ensembles"], *config["detectors"], *(f"{name}_unselected" for name in config["ensembles"])}
     named_systems = [*config["evaluate"]["systems"], *config["evaluate"]["comparators"], *config["submit"]["systems"]]
     assert {name.split(":")[0] for name in named_systems if "*" not in name} <= known
     assert config["description"]
@@ -138,7 +139,7 @@ def test_the_configuration_of_a_year_says_what_its_data_are_like(year):
     assert config["scores"]["by_machine"] == dict.fromkeys(spec.power_weighted, "power_weighted")
     fit_sets = config["detectors"]["oe_knn"]["detector"]["fit_sets"]
     assert fit_sets == (["source", "both", "pseudo_target"] if year > 2020 else ["source"])
-    assert config["extractors"]["oe"]["section_weight"] == (5.0 if year <= 2022 else 0.0)
+    assert config["extractors"]["oe"]["extractor"]["section_weight"] == (5.0 if year <= 2022 else 0.0)
     assert config["features"]["channel"] == ("0" if year == 2026 else "mean")
 
 
@@ -153,8 +154,8 @@ def test_paper_size_and_cpu_size_differ_in_the_preset_alone(year):
     small, large = (resolved(folder, f"conf/{name}.yaml") for name in ("oe", "oe_paper"))
     assert {key for key in small if small[key] != large[key]} == {"description", "extractors"}
     assert resolved(folder, "conf/oe.yaml", "extractors.oe.preset=paper_oe")["extractors"] == large["extractors"]
-    assert large["extractors"]["oe"]["width"] == 1.0
-    assert large["extractors"]["oe"]["epochs"] == 150
+    assert large["extractors"]["oe"]["extractor"]["width"] == 1.0
+    assert large["extractors"]["oe"]["extractor"]["epochs"] == 150
 
 
 @pytest.mark.parametrize("year", MAKER.YEARS)
