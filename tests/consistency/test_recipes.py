@@ -2,6 +2,7 @@
 
 import importlib.util
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -54,6 +55,26 @@ def test_a_year_is_what_the_template_says(year):
     stray = [name for name in found if name not in wanted and MAKER.MARK in found[name]]
     different = [name for name in wanted if found.get(name) != wanted[name]]
     assert not different + stray, f"recipes/dcase{year}/asd1: {different + stray} differ from the template; run: {MAKER.COMMAND}"
+
+
+def test_a_new_system_is_one_file_of_the_template_and_an_old_one_leaves_nothing(tmp_path, monkeypatch):
+    template, recipes = tmp_path / "template", tmp_path / "recipes"
+    shutil.copytree(MAKER.TEMPLATE, template)
+    monkeypatch.setattr(MAKER, "TEMPLATE", template)
+    monkeypatch.setattr(MAKER, "recipe_folder", lambda year: recipes / str(year))
+    new = template / "conf" / "new.yaml.j2"
+    new.write_text("{% if year > 2022 %}\n# A new system.\n# {{ generated }}\nbase: oe.yaml\n{% endif %}\n")
+    assert "conf/new.yaml" in MAKER.write(2023)
+    assert (recipes / "2023" / "conf" / "new.yaml").read_text() == f"# A new system.\n# {MAKER.MARK}\nbase: oe.yaml\n"
+    assert "| [`conf/new.yaml`](conf/new.yaml) | A new system. |" in (recipes / "2023" / "README.md").read_text()
+    assert "conf/new.yaml" not in MAKER.write(2022)
+    assert MAKER.write(2023) == []
+    (recipes / "2023" / "conf" / "mine.yaml").write_text("base: oe.yaml\n")
+    new.unlink()
+    assert sorted(MAKER.write(2023)) == ["README.md", "conf/new.yaml"]
+    assert sorted(path.name for path in (recipes / "2023" / "conf").iterdir()) == sorted(
+        ["mine.yaml", *(path.name.removesuffix(".j2") for path in template.glob("conf/*.j2"))]
+    )
 
 
 @pytest.mark.parametrize(("recipe", "path"), CONFS, ids=[named(path) for _, path in CONFS])

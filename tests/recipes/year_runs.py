@@ -69,14 +69,14 @@ def run(options: RunOptions, *, stop_stage: str = "") -> None:
     )
 
 
-def run_year(base: Path, year: int) -> YearRun:
+def run_year(base: Path, year: int, *overrides: str) -> YearRun:
     """Make tree and truth below ``base`` and run stages 0 to 9 of the year's recipe with ``conf/mini.yaml``."""
     spec = corpus_spec(f"dcase{year}")
     data, truth, recipe = base / "Daten größe", base / "truth of the ö year", base / "recipe"
     make_year(data, year, machines=MACHINES[year], n_samples=N_SAMPLES)
     write_truth(truth, spec)
-    overrides = (f"corpus.ground_truth={truth}", "extractors.oe.loader_threads=0")
-    run(year_options(recipe, year, data=data, overrides=overrides))
+    given = (f"corpus.ground_truth={truth}", "extractors.oe.loader_threads=0", *overrides)
+    run(year_options(recipe, year, data=data, overrides=given))
     return YearRun(year, recipe / "exp" / "mini", truth, tuple(m for m in spec.machines["eval"] if m in MACHINES[year]))
 
 

@@ -7,6 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from dcase_asd.errors import DataError, StageError
 from dcase_asd.io.tables import read_table, write_table
 from dcase_asd.manifests.schema import Labels, Manifest
@@ -165,7 +168,7 @@ def _standardised(tables: Mapping[str, pd.DataFrame], *, transductive: bool) -> 
     groups = ["system", "seed", "machine", "section"]
     reference = tables["scores" if transductive else "calibration"]
     fitted = {
-        key: Standardiser.fit(rows["score"].to_numpy(), transductive=transductive) for key, rows in reference.groupby(groups)
+        key: _standardiser(rows["score"].to_numpy(), key, transductive=transductive) for key, rows in reference.groupby(groups)
     }
     result = {}
     for name, table in tables.items():
@@ -178,6 +181,17 @@ def _standardised(tables: Mapping[str, pd.DataFrame], *, transductive: bool) -> 
             scores[rows] = fitted[key].apply(scores[rows]).score
         result[name] = table.assign(score=scores)
     return result
+
+
+def _standardiser(scores: NDArray[np.float64], key: Sequence[str], *, transductive: bool) -> Standardiser:
+    try:
+        return Standardiser.fit(scores, transductive=transductive)
+    except DataError as error:
+        what = "test clips" if transductive else "held-out normal clips"
+        raise DataError(
+            f"system {key[0]}, machine {key[2]}, section {key[3]}: {what}: {error}; hold out more with a lower "
+            "split.source_fraction, or cross-fit with fit_split: all"
+        ) from error
 
 
 def _over_seeds(table: pd.DataFrame) -> pd.DataFrame:

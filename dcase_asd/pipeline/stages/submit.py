@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from dcase_asd.submission.writer import SystemEntry
 
-__all__ = ["SubmitStage"]
+__all__ = ["SubmitStage", "missing_sections"]
 
 #: A submission has at most four systems (dcase.community/challenge2023/submission).
 _MOST = 4
@@ -77,7 +77,13 @@ class SubmitStage(Stage):
         if not len(manifest):
             write_json(out / "submission.json", {"archives": [], "note": "the corpus has no evaluation clips"})
             return
-        machines = sorted(set(manifest.machines))
+        lacking = missing_sections(manifest, year)
+        machines = sorted(set(manifest.machines) - set(lacking))
+        if not machines:
+            note = "no evaluation machine has all its sections: a submission needs them (run without --sections)"
+            write_json(out / "submission.json", {"archives": [], "note": note, "missing_sections": lacking})
+            return
+        manifest = Manifest(manifest.table[manifest.table["machine"].isin(machines)].reset_index(drop=True))
         entries = [_entry(context, config, system, manifest) for system in _systems(context, config)]
         report = Path(config["submit"]["report"]) if config["submit"]["report"] else None
         label = config["submit"]["label"]
@@ -92,7 +98,8 @@ class SubmitStage(Stage):
         record: dict[str, Any] = {
             "archives": [archive.name],
             "machines": machines,
-            "machines_of_the_year_not_in_the_corpus": missing,
+            "machines_of_the_year_not_in_the_corpus": [m for m in missing if m not in lacking],
+            "missing_sections": lacking,
         }
         write_json(out / "submission.json", record | {"warnings": [str(p) for p in problems]})
 
@@ -101,6 +108,14 @@ class SubmitStage(Stage):
         del context
         if not (out / "submission.json").is_file():
             raise StageError(f"{out}/submission.json was not written")
+
+
+def missing_sections(manifest: Manifest, year: int) -> dict[str, list[str]]:
+    """Return the evaluation machines of which the manifest has some sections of the year only, and those it lacks."""
+    wanted = year_format(year).evaluation
+    found = manifest.table.groupby("machine")["section"].agg(set).to_dict()
+    lacking = {str(m): sorted(set(wanted.get(str(m), ())) - sections) for m, sections in found.items()}
+    return {machine: sections for machine, sections in sorted(lacking.items()) if sections}
 
 
 def _source(config: Mapping[str, Any]) -> str:
