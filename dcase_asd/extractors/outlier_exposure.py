@@ -70,15 +70,13 @@ class Config:
     mixup_alpha, mixup_probability, mixup_schedule :
         See :class:`~dcase_asd.training.mixup.MixupConfig`.
     gain_db : float
-        Each training crop's level is changed by a gain drawn from +-gain_db, so that the level of a recording is not taken
-        for the machine: a constant is added to a log-mel (scale ``log`` or ``db``; no other scale is accepted). The floor
-        ``eps`` of silent bins moves along. 0 for none.
+        Each training crop is raised by a gain from +-gain_db, so that a recording's level is not taken for the machine; 0 for
+        none. A constant is added to features of scale ``log`` or ``db`` (no other is accepted); their floor ``eps`` moves along.
     target_domain_share : float, optional
         Share of domain ``target`` among the target machine's crops; None: as many as there are clips.
-    epochs, batch_size, optimiser, learning_rate, weight_decay, schedule, grad_clip, precision, channels_last :
-        See :class:`~dcase_asd.training.contract.TrainConfig`.
     checkpoint : {"last", "best"}
         Which weights are used: the last, or those of the lowest validation loss; both files are kept.
+    epochs, batch_size, optimiser, learning_rate, weight_decay, schedule, grad_clip, precision, channels_last,
     checkpoint_minutes, loader_threads, tensorboard :
         See :class:`~dcase_asd.training.contract.TrainConfig`.
     return_map : bool or None
@@ -160,7 +158,7 @@ class Config:
         if not 0.0 <= self.gain_db < float("inf"):
             raise ConfigError(f"gain_db: expected 0 or more, got {self.gain_db}")
         if self.target_domain_share is not None and not 0.0 < self.target_domain_share < 1.0:
-            raise ConfigError(f"target_domain_share: expected a share between 0 and 1, got {self.target_domain_share}")
+            raise ConfigError(f"target_domain_share: expected between 0 and 1, got {self.target_domain_share}")
         self._check_flow()
 
     def _check_flow(self) -> None:
@@ -202,8 +200,8 @@ class OutlierExposure(Extractor[Config]):
         DataError
             If no training clip has ``flow_attribute``.
         ConfigError
-            If ``checkpoint`` is ``best`` and no clips are held out, ``gain_db`` is given and the features are not logarithmic, or
-            the pretrained weights do not fit.
+            If ``checkpoint`` is ``best`` and no clips are held out, the pretrained weights do not fit, or ``gain_db`` is given
+            and the features are not logarithmic.
         """
         from dcase_asd.extractors._shared import exposure, exposure_model
         from dcase_asd.training import loop
