@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 
 from dcase_asd.evaluation.pixels import Bounded, PixelHistogram, pixel_aupro, pixel_auroc
@@ -46,6 +48,7 @@ def run() -> list[Row]:
             "binned": binned,
         },
         rounds=ROUNDS,
+        clock=time.process_time,
     )
 
     def row(name: str, ours: str, peer: str, target: str) -> Row:
