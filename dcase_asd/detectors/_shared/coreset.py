@@ -20,7 +20,7 @@ from dcase_asd.errors import DataError
 __all__ = ["Coreset", "StreamingCoreset", "farthest_first"]
 
 #: Points picked from between two updates of all points, and most picks of one such round; flat from 1 k to 4 k points.
-_POOL, _BLOCK = 4096, 256
+_POOL, _BLOCK = 2048, 256
 #: Rows updated at a time: a block of distances of 16 k x 256 in single precision is 16 MiB.
 _ROWS = 16_384
 #: Squared distances below this share of the largest squared length are rounding (single precision, a few hundred
@@ -107,12 +107,11 @@ def _split(bound: NDArray[Any], pool: int) -> tuple[NDArray[np.int64], float]:
 
 
 def _update(x: NDArray[Any], squared: NDArray[Any], bound: NDArray[Any], fresh: list[int]) -> None:
-    picked = np.ascontiguousarray(x[fresh].T)
+    picked = np.ascontiguousarray(-2.0 * x[fresh].T)
     for first in range(0, len(x), _ROWS):
         rows = slice(first, first + _ROWS)
         # |x - p|^2 less |x|^2, which does not change which pick is nearest
         partial = x[rows] @ picked
-        partial *= -2.0
         partial += squared[fresh]
         np.minimum(bound[rows], np.maximum(partial.min(axis=1) + squared[rows], 0.0), out=bound[rows])
     bound[fresh] = -1.0

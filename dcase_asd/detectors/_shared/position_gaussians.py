@@ -58,12 +58,15 @@ class PositionMoments:
 
     def add(self, x: NDArray[Any]) -> None:
         """Add segments ``[position, segment, dim]``."""
-        y = np.asarray(x, dtype=np.float64) - self.shift[:, None]
+        import torch
+
+        y = x - self.shift[:, None]
         lengths = np.einsum("pnd,pnd->pn", y, y)
         self.n += y.shape[1]
         self.first += y.sum(axis=1)
-        for rows in groups(*self.second.shape):
-            self.second[rows] += y[rows].transpose(0, 2, 1) @ y[rows]
+        # in place: the sums are the largest array here, and are read and written once
+        views = torch.from_numpy(self.second), torch.from_numpy(y)
+        views[0].baddbmm_(views[1].transpose(1, 2), views[1])
         self.third += np.einsum("pn,pnd->pd", lengths, y)
         self.fourth += np.square(lengths).sum(axis=1)
 
@@ -73,8 +76,12 @@ class PositionMoments:
 
     def covariance(self, rows: slice, *, divisor: int) -> Array:
         """Return the scatter about the mean over ``divisor``, of some positions."""
-        u = self.first[rows] / self.n
-        return np.asarray((self.second[rows] - self.n * u[:, :, None] * u[:, None, :]) / divisor)
+        import torch
+
+        u = torch.from_numpy(self.first[rows] / self.n)
+        scatter = torch.from_numpy(self.second[rows])
+        joined = torch.baddbmm(scatter, u[:, :, None], u[:, None, :], beta=1.0 / divisor, alpha=-self.n / divisor)
+        return np.asarray(joined.numpy())
 
     def central_fourth(self) -> Array:
         """Return the sum of |y - mean(y)|^4 ``[position]``, expanded in the sums kept."""

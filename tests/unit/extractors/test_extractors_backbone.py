@@ -72,10 +72,11 @@ def test_patch_features_average_and_join():
     second[0, 1] = 3.0
     patches = patch_features([first, second], neighbourhood=3)
     assert patches.shape == (1, 3, 4, 4)
-    # a corner has four neighbours (itself included), an inner position nine
-    assert patches[0, 0, 0, 0] == 2.0
+    # windows of nine, with zeros beyond the border
+    assert patches[0, 0, 0, 0] == pytest.approx(8.0 / 9.0)
     assert patches[0, 0, 1, 1] == pytest.approx(8.0 / 9.0)
-    assert patches[0, 2].unique().tolist() == [3.0]
+    assert patches[0, 0, 2, 2] == 0.0
+    np.testing.assert_allclose(patches[0, 2].unique(), [3.0 * 4 / 9], rtol=1e-6)
     np.testing.assert_array_equal(patch_features([first], neighbourhood=1), first)
 
 
