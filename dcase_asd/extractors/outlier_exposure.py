@@ -146,6 +146,8 @@ class Config:
         weights = (self.machine_weight, self.attribute_weight or 0.0, self.section_weight)
         if min(weights) < 0 or max(weights) == 0:
             raise ConfigError(f"loss weights must not be negative nor all zero, got {weights}")
+        if (self.epochs or 0) < 1 or (self.batch_size or 0) < 2 or (self.batch_size or 0) % 2:
+            raise ConfigError(f"expected epochs >= 1 and an even batch_size >= 2, got {self.epochs} and {self.batch_size}")
 
 
 class OutlierExposure(Extractor[Config]):
@@ -176,6 +178,8 @@ class OutlierExposure(Extractor[Config]):
         from dcase_asd.training import loop
         from dcase_asd.training.checkpoint import model_arrays
 
+        if data.segment_frames < 1:
+            raise ConfigError("outlier_exposure learns from segments of one length; set segments.length_s above 0")
         clips = exposure.open_clips(data, supplemental_noise=self.config.supplemental_noise)
         if self.config.checkpoint == "best" and not len(clips.valid_target):
             raise ConfigError("checkpoint: best needs held-out clips (valid_clips); hold some out or take last")

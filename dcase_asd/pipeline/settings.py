@@ -14,6 +14,7 @@ from dcase_asd import config as configs
 from dcase_asd import registry
 from dcase_asd.config import configclass
 from dcase_asd.errors import ConfigError, UnknownNameError, nearest
+from dcase_asd.pipeline.limits import check_limits
 
 __all__ = ["RawConfig", "resolve"]
 
@@ -237,6 +238,7 @@ def resolve(values: Mapping[str, Any]) -> dict[str, Any]:
         _identifier(key, "ensembles"): _ensemble(item, f"ensembles.{key}", result["detectors"])
         for key, item in _mapping(values, "ensembles").items()
     }
+    check_limits(result)
     return result
 
 
@@ -308,7 +310,7 @@ def _seeds(item: Any) -> list[int]:
     return list(item)
 
 
-def _identifier(key: str, where: str) -> str:
-    if not key.replace("_", "").replace("-", "").isalnum():
+def _identifier(key: Any, where: str) -> str:
+    if not isinstance(key, str) or not key.replace("_", "").replace("-", "").isalnum():
         raise ConfigError(f"{where}: {key!r}: use letters, digits, '_' and '-' only (it becomes a folder's name)")
     return key

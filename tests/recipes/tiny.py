@@ -40,7 +40,14 @@ CONFIG = {
         "oe": {"name": "outlier_exposure", "width": 0.0625, "epochs": 1, "batch_size": 8, "loader_threads": 0},
     },
     "detectors": {
-        "mean_knn": {"extractor": "mean", "name": "knn", "n_neighbors": [1], "fit_sets": ["both"], "fit_split": "all", "folds": 2},
+        "mean_knn": {
+            "extractor": "mean",
+            "name": "knn",
+            "n_neighbors": [1],
+            "fit_sets": ["both"],
+            "fit_split": "all",
+            "folds": 2,
+        },
         "oe_knn": {"extractor": "oe", "name": "knn", "n_neighbors": [1], "fit_sets": ["both"]},
     },
     "ensembles": {"both": {"members": ["*_knn"]}},
@@ -101,7 +108,9 @@ def make_recipe(root: Path, **changes: object) -> Path:
     return root
 
 
-def run(recipe: Path, data: Path, *overrides: str, nj: int = 1, executor: str = "local", address: str = "", **plan: object) -> None:
+def run(
+    recipe: Path, data: Path, *overrides: str, nj: int = 1, executor: str = "local", address: str = "", **plan: object
+) -> None:
     """Run the recipe in this process; ``plan`` are the options of ``plan_from``."""
     run_recipe(
         RunOptions(recipe=recipe, conf=Path("conf.yaml"), data_root=str(data), overrides=overrides),
@@ -125,7 +134,20 @@ def environment() -> dict[str, str]:
 def command(recipe: Path, data: Path | None, *arguments: str, timeout_s: float = 300) -> subprocess.CompletedProcess[str]:
     """Run ``python -m dcase_asd run`` as a user does and return what it did."""
     root = [] if data is None else ["--data_root", str(data)]
-    line = [sys.executable, "-m", "dcase_asd", "run", "--recipe", str(recipe), "--conf", "conf.yaml", "--nj", "1", *root, *arguments]
+    line = [
+        sys.executable,
+        "-m",
+        "dcase_asd",
+        "run",
+        "--recipe",
+        str(recipe),
+        "--conf",
+        "conf.yaml",
+        "--nj",
+        "1",
+        *root,
+        *arguments,
+    ]
     return subprocess.run(line, capture_output=True, text=True, check=False, timeout=timeout_s, env=environment())
 
 

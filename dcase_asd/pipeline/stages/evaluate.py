@@ -126,7 +126,13 @@ def _decide(
     for key, group in scores[scores["system"].isin(shown)].merge(places, on="clip_id").groupby(keys):
         values = normals.get_group(key)["score"].to_numpy()
         gamma = config["threshold"] == "gamma"
-        fitted = gamma_threshold(values) if gamma else false_alarm_threshold(values, rate=config["false_alarm_rate"])
+        try:
+            fitted = gamma_threshold(values) if gamma else false_alarm_threshold(values, rate=config["false_alarm_rate"])
+        except DataError as error:
+            raise DataError(
+                f"threshold of system {key[0]}, machine {key[1]}, section {key[2]}: {error}; hold out more clips "
+                "(split.source_fraction, or fit_split: all on the detector), or change evaluate.threshold or false_alarm_rate"
+            ) from error
         decided.append(group[["clip_id", "system"]].assign(decision=fitted.decide(group["score"].to_numpy())))
         rows.append((*key, fitted.value, len(values)))
     table = pd.concat(decided).sort_values(["clip_id", "system"], ignore_index=True)
