@@ -6,7 +6,7 @@ A crop is a slice of the memory-mapped array: one copy into the batch, which als
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,8 @@ from dcase_asd.features.segments import repeat_to_length
 from dcase_asd.features.store import FeatureFolder, FeatureStore
 
 __all__ = ["ClipList", "band_statistics"]
+
+_COLUMNS: dict[str, type] = {"start": np.int64, "length": np.int64, "clip_id": object, "section": object, "attributes": object}
 
 
 @dataclass(frozen=True)
@@ -45,32 +47,30 @@ class ClipList:
     attributes: tuple[dict[str, str], ...]
 
     @classmethod
-    def open(
-        cls, features: FeatureFolder, parts: Sequence[tuple[str, str]], *, keep: Callable[[str], bool] = lambda _: True
-    ) -> ClipList:
-        """Open the stores of ``(machine, split)`` pairs and list the clips whose id ``keep`` accepts.
+    def open(cls, features: FeatureFolder, parts: Sequence[tuple[str, str]]) -> ClipList:
+        """Open the stores of ``(machine, split)`` pairs and list all their clips.
 
         Raises
         ------
         FormatError
-            If a store is not ``[frame, mel]``, its mel bands differ from the others', or a clip is empty.
+            If a store is not ``[frame, mel]``, its mel bands differ from the others', a clip is empty, or its attributes are no
+            JSON object.
         """
         stores = [features.open(machine, split) for machine, split in parts]
         _check(stores, parts)
-        rows = [(i, j) for i, s in enumerate(stores) for j in range(len(s)) if keep(str(s.index["clip_id"].iat[j]))]
         columns = {
-            name: [stores[i].index[name].iat[j] for i, j in rows]
-            for name in ("start", "length", "clip_id", "section", "attributes")
+            name: np.concatenate([store.index[name].to_numpy(dtype=kind) for store in stores]) for name, kind in _COLUMNS.items()
         }
+        counts = [len(store) for store in stores]
         return cls(
             tuple(store.data for store in stores),
-            np.array([i for i, _ in rows], dtype=np.int64),
-            np.array(columns["start"], dtype=np.int64),
-            np.array(columns["length"], dtype=np.int64),
-            np.array([parts[i][0] for i, _ in rows], dtype=object),
-            np.array(columns["clip_id"], dtype=object),
-            np.array(columns["section"], dtype=object),
-            tuple(dict(json.loads(text)) for text in columns["attributes"]),
+            np.repeat(np.arange(len(stores)), counts),
+            columns["start"],
+            columns["length"],
+            np.repeat(np.array([machine for machine, _ in parts], dtype=object), counts),
+            columns["clip_id"],
+            columns["section"],
+            tuple(_attributes(text, clip_id) for text, clip_id in zip(columns["attributes"], columns["clip_id"], strict=True)),
         )
 
     def __len__(self) -> int:
@@ -156,3 +156,13 @@ def _check(stores: Sequence[FeatureStore], parts: Sequence[tuple[str, str]]) -> 
         if short.any():
             clip_id = store.index["clip_id"].iat[int(short.to_numpy().argmax())]
             raise FormatError(f"{machine}/{split}: clip {clip_id!r} has no frames; remove it from the manifest")
+
+
+def _attributes(text: str, clip_id: str) -> dict[str, str]:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise FormatError(f"clip {clip_id!r}: attributes {text!r} are not a JSON object; re-run stages 1 and 2")
+    return {str(key): str(item) for key, item in value.items()}

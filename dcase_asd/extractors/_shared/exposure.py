@@ -50,7 +50,7 @@ def open_clips(data: TrainingData, *, supplemental_noise: bool) -> ExposureClips
     Raises
     ------
     TrainingError
-        If the target has fewer than two training clips, or there are fewer pseudo-anomalies than target clips need.
+        If there are fewer than two clips of the target to train on, or of other machines.
     """
     machines = data.features.machines()
     if data.machine not in machines or not data.features.has(data.machine, "train"):
@@ -68,14 +68,14 @@ def open_clips(data: TrainingData, *, supplemental_noise: bool) -> ExposureClips
         raise TrainingError(f"{data.machine}: {int((~held).sum())} clips left to train on, 2 are needed; hold out fewer")
     splits = ("train", "supplemental_noise") if supplemental_noise else ("train",)
     parts = [(m, s) for m in machines if m != data.machine for s in splits if data.features.has(m, s)]
-    if not parts:
-        raise TrainingError(
-            f"{data.machine}: no other machine in {data.features.path}, so there are no pseudo-anomalies; add the training clips "
-            "of at least one other machine (other development machines, the additional training set), or use an extractor that "
-            "needs none (log_mel_statistics)"
-        )
     both = ClipList.open(data.features, [(data.machine, "train"), *parts])
     others = both.take(np.arange(len(own), len(both)))
+    if len(others) < 2:
+        raise TrainingError(
+            f"{data.machine}: {len(others)} clips of other machines in {data.features.path}, at least 2 are needed as "
+            "pseudo-anomalies; add the training clips of at least one other machine (other development machines, the "
+            "additional training set), or use an extractor that needs none (log_mel_statistics)"
+        )
     valid = np.zeros(len(others), dtype=bool)
     n_valid = min(int(held.sum()), len(others) // 5)
     if n_valid:

@@ -12,6 +12,7 @@ from dcase_asd import config as configs
 from dcase_asd.extractors._shared.classes import ClassList, attribute_classes, section_classes
 from dcase_asd.extractors._shared.clips import band_statistics
 from dcase_asd.extractors._shared.exposure import ExposureClips
+from dcase_asd.io.hashing import sha256_file
 from dcase_asd.networks.heads import class_head, machine_head
 from dcase_asd.networks.resnet import ResNet18
 from dcase_asd.training.checkpoint import read_weights
@@ -28,6 +29,7 @@ __all__ = [
     "build_network",
     "build_objective",
     "describe",
+    "identity",
     "mixup_config",
     "plan_losses",
     "summary",
@@ -47,6 +49,8 @@ _TRAIN_FIELDS = (
     "loader_threads",
     "tensorboard",
 )
+# What decides the result and is seen neither in the training settings nor in the shapes of the model.
+_IDENTITY_FIELDS = ("input_pool", "pooling", "machine_head", "mixup_alpha", "mixup_probability", "mixup_schedule", "batch_size")
 
 
 @dataclass(frozen=True)
@@ -116,6 +120,20 @@ def describe(machine: str, clips: ExposureClips, plan: LossPlan) -> dict[str, An
         "n_valid_clips": len(clips.valid_target),
         "loss_weights": plan.weights,
         "classes": {name: list(classes.names) for name, classes in plan.classes.items()},
+    }
+
+
+def identity(config: Config, clips: ExposureClips, objective: Objective, *, n_frames: int) -> dict[str, Any]:
+    """Say, as JSON values, what besides the training settings decides the result; a checkpoint belongs to one identity."""
+    own = configs.to_dict(config)
+    parts = (clips.target, clips.negative, clips.valid_target, clips.valid_negative)
+    statistics = [objective.backbone.get_buffer(name) for name in ("input_mean", "input_std")]  # change with the features
+    return {
+        "config": {name: own[name] for name in _IDENTITY_FIELDS},
+        "pretrained": sha256_file(config.pretrained) if config.pretrained else "",
+        "clips": [[[str(i), int(n)] for i, n in zip(part.clip_id, part.length, strict=True)] for part in parts],
+        "statistics": [values.flatten().tolist() for values in statistics],
+        "n_frames": n_frames,
     }
 
 

@@ -46,9 +46,11 @@ class RawStage(Stage):
                 **options,
             )
         else:
-            from dcase_asd.download import download
+            from dcase_asd.download.corpus import download
 
-            download(raw["year"], machines=raw["machines"], dest=out / CORPUS_FOLDER, nj=max(context.resources.nj, 2), work=work)
+            # the work folder survives an interruption: what has arrived is not fetched again
+            download(raw["year"], machines=raw["machines"], dest=work / CORPUS_FOLDER, nj=max(context.resources.nj, 2))
+            (work / CORPUS_FOLDER).rename(out / CORPUS_FOLDER)
 
     def check(self, context: Context, out: Path) -> None:
         """Something must be there."""

@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from conftest import N_BANDS, machine_clip, write_folder, write_store
+from fake_features import N_BANDS, machine_clip, write_folder, write_store
 
 from dcase_asd import config as configs
 from dcase_asd import registry
@@ -86,6 +86,23 @@ def test_an_interrupted_fit_resumes_bit_identical(features, fitted, tmp_path, mo
     resumed = fit(features, tmp_path, valid=valid, log=lines.append)
     assert any("goes on at step 4" in line for line in lines)
     assert all(np.array_equal(value, resumed.state()[name]) for name, value in fitted.state().items())
+
+
+def test_a_checkpoint_is_only_taken_up_for_the_same_training(tmp_path):
+    folder = write_folder(tmp_path / "f", machines=("pump", "fan"), n_clips=6)
+    fit(folder, tmp_path / "w", epochs=1)
+    for changed in (
+        {"input_pool": [2, 1]},
+        {"mixup_alpha": 0.4},
+        {"epochs": 2},
+        {"attribute_weight": 1.0},
+        {"machine_head": "norm"},
+    ):
+        with pytest.raises(TrainingError, match="checkpoint of another run"):
+            fit(folder, tmp_path / "w", **{"epochs": 1, **changed})
+    again = write_folder(tmp_path / "f", machines=("pump", "fan"), n_clips=6, seed=1)
+    with pytest.raises(TrainingError, match="checkpoint of another run"):
+        fit(again, tmp_path / "w", epochs=1)
 
 
 def test_embedding_does_not_depend_on_the_batch(fitted):

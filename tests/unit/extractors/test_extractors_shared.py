@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from conftest import machine_clip, write_folder, write_store
+from fake_features import machine_clip, write_folder, write_store
 
 from dcase_asd.errors import FormatError, TrainingError
 from dcase_asd.extractors._shared.classes import attribute_classes, section_classes
@@ -65,6 +65,12 @@ def test_too_few_clips_say_what_to_add(tmp_path):
         open_clips(training_data(folder, "fan", [f"fan/train/{i:03d}" for i in range(3)]), supplemental_noise=False)
     with pytest.raises(TrainingError, match="'pump/train/000' is not among"):
         open_clips(training_data(folder, "fan", ["pump/train/000"]), supplemental_noise=False)
+
+
+def test_broken_attributes_name_the_clip(tmp_path):
+    write_store(tmp_path, "fan", "train", [np.zeros((5, 16), dtype=np.float32)], attributes=["spd 1"])
+    with pytest.raises(FormatError, match="clip 'fan/train/000': attributes"):
+        ClipList.open(FeatureFolder(tmp_path), [("fan", "train")])
 
 
 def test_other_band_counts_are_refused(tmp_path):
