@@ -63,28 +63,23 @@ def scheduler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         process.wait()
 
 
-CASES = [("local", 2, ""), ("dask", 2, ""), ("dask", 2, "scheduler"), ("slurm", 2, "local")]
+CASES = [("local", ""), ("dask", ""), ("dask", "scheduler"), ("slurm", "local")]
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")  # distributed warns of ports and sockets of its own
-@pytest.mark.parametrize(("executor", "nj", "address"), CASES)
+@pytest.mark.parametrize("case", CASES, ids="-".join)
 def test_same_bytes(
-    reference: Path,
-    tmp_path: Path,
-    request: pytest.FixtureRequest,
-    monkeypatch: pytest.MonkeyPatch,
-    executor: str,
-    nj: int,
-    address: str,
+    reference: Path, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, case: tuple[str, str]
 ) -> None:
+    executor, address = case
     if executor != "local":
         pytest.importorskip({"dask": "distributed", "slurm": "submitit"}[executor])
     where = request.getfixturevalue("scheduler") if address == "scheduler" else address
     monkeypatch.chdir(tmp_path)
     tiny.make_corpus(tmp_path / "data")
     recipe = tiny.make_recipe(tmp_path / "recipe")
-    tiny.run(recipe, tmp_path / "data", nj=nj, executor=executor, address=where)
+    tiny.run(recipe, tmp_path / "data", nj=2, executor=executor, address=where)
     found, wanted = tiny.outputs(recipe), tiny.outputs(reference / "recipe")
     assert found == wanted
     assert any("6_scores" in name for name in found)

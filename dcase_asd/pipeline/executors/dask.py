@@ -40,6 +40,8 @@ def run(jobs: Sequence[Job], *, resources: Resources, done: Callable[[Any], None
         import distributed
     except ImportError as error:
         raise UsageError("--executor dask needs the package `distributed`; install dcase_asd[dask]") from error
+    from distributed.comm.core import CommClosedError
+
     with _client(resources) as client:
         tasks = [client.submit(_in_worker, _places(), *job, pure=False, retries=0) for job in jobs]
         try:
@@ -47,10 +49,10 @@ def run(jobs: Sequence[Job], *, resources: Resources, done: Callable[[Any], None
                 done(task.result())
         except distributed.KilledWorker as error:
             raise StageError(
-                f"a unit brought {_LOSSES + 1} dask workers down ({error}); give the workers more memory, or find the unit's log; "
+                f"a unit brought {_LOSSES + 1} dask workers down ({error}); give the workers more memory, or see the unit's log; "
                 "finished units are kept"
             ) from error
-        except (distributed.CancelledError, distributed.comm.CommClosedError, TimeoutError) as error:
+        except (distributed.CancelledError, CommClosedError, TimeoutError) as error:
             raise StageError(
                 f"the dask scheduler went away ({error}); finished units are kept: run the same command to go on"
             ) from error

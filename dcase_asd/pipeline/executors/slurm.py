@@ -51,7 +51,9 @@ def run(jobs: Sequence[Job], *, resources: Resources, done: Callable[[Any], None
     executor.update_parameters(**({"timeout_min": 60 * 24} if local else {"slurm_array_parallelism": resources.nj, **options}))
     size = resources.nj if local else len(jobs)  # locally nothing else would hold the number of processes down
     for start in range(0, len(jobs), size):
-        submitted = executor.map_array(_in_job, *zip(*((_import_path(), *job) for job in jobs[start : start + size]), strict=True))
+        submitted = executor.map_array(
+            _in_job, *zip(*((_import_path(), *job) for job in jobs[start : start + size]), strict=True)
+        )
         try:
             for each in submitted:
                 done(_result(each, folder))
@@ -67,7 +69,9 @@ def _options(address: str) -> dict[str, Any]:
     for text in filter(None, address.split(",")):
         name, sign, value = text.partition("=")
         if not sign or not value:
-            raise UsageError(f"--address {address!r}: expected options of the jobs such as partition=gpu,time=120, found {text!r}")
+            raise UsageError(
+                f"--address {address!r}: expected options of the jobs such as partition=gpu,time=120, found {text!r}"
+            )
         found[f"slurm_{name}"] = int(value) if value.isdigit() else value
     return found
 
@@ -79,8 +83,8 @@ def _result(job: Any, folder: Path) -> Any:
         outcome = job.result()
     except UncompletedJobError as error:
         raise StageError(
-            f"job {job.job_id} ended without a result (killed, out of memory or time; logs in {folder}); finished units are kept: "
-            "run the same command to go on"
+            f"job {job.job_id} ended without a result (killed, out of memory or time; logs in {folder}); finished units are "
+            "kept: run the same command to go on"
         ) from error
     if isinstance(outcome, Exception):
         raise outcome
