@@ -159,6 +159,8 @@ class Config:
             raise ConfigError(f"gain_db: expected 0 or more, got {self.gain_db}")
         if self.target_domain_share is not None and not 0.0 < self.target_domain_share < 1.0:
             raise ConfigError(f"target_domain_share: expected between 0 and 1, got {self.target_domain_share}")
+        if (self.epochs or 0) < 1 or (self.batch_size or 0) < 2 or (self.batch_size or 0) % 2:
+            raise ConfigError(f"expected epochs >= 1 and an even batch_size >= 2, got {self.epochs} and {self.batch_size}")
         self._check_flow()
 
     def _check_flow(self) -> None:
@@ -206,6 +208,8 @@ class OutlierExposure(Extractor[Config]):
         from dcase_asd.extractors._shared import exposure, exposure_model
         from dcase_asd.training import loop
 
+        if data.segment_frames < 1:
+            raise ConfigError("outlier_exposure learns from segments of one length; set segments.length_s above 0")
         clips = exposure.open_clips(data, supplemental_noise=self.config.supplemental_noise)
         if self.config.checkpoint == "best" and not len(clips.valid_target):
             raise ConfigError("checkpoint: best needs held-out clips (valid_clips); hold some out or take last")

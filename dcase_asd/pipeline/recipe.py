@@ -39,6 +39,11 @@ STAGE_NAMES = (
     "submit",
 )
 
+_PACKAGE_ROOT = Path(__file__).resolve().parents[2]
+#: Options of one call that a repeated command must not inherit; ``--recipe`` because it is repeated inside the recipe's folder.
+_ONCE_OPTIONS = frozenset({"--recipe", "--stage", "--stop-stage", "--stages", "--skip-stages"})
+_ONCE_FLAGS = frozenset({"--force", "--allow-stale", "--verify", "--resume", "--no-resume"})
+
 
 @dataclass(frozen=True)
 class RunOptions:
@@ -132,10 +137,14 @@ def record_experiment(runner: Runner, argv: Sequence[str]) -> None:
         for line in changes(old, runner.config)[:10]:
             runner.screen.line(f"configuration of {runner.layout.shown(folder)} changed: {line}")
     write_text(target, yaml.safe_dump(runner.config, sort_keys=False, allow_unicode=True))
-    arguments = _without_stage(list(argv))
+    arguments = _repeatable(list(argv))
+    root = os.environ.get("DCASE_ASD_DATA", "")
+    data_root = f'data_root={shlex.quote(root)}\nexport DCASE_ASD_DATA="${{DCASE_ASD_DATA:-${{data_root}}}}"\n' if root else ""
     script = (
         "#!/usr/bin/env bash\n# Repeats the command that made this experiment; further options are appended.\nset -euo pipefail\n"
         f"cd {shlex.quote(str(runner.layout.recipe))}\n"
+        f'export PYTHONPATH={shlex.quote(str(_PACKAGE_ROOT))}"${{PYTHONPATH:+:${{PYTHONPATH}}}}"\n'
+        f"{data_root}"
         f'exec {shlex.quote(sys.executable)} -m dcase_asd {shlex.join(arguments)} "$@"\n'
     )
     write_text(folder / "run.sh", script)
@@ -189,18 +198,16 @@ def _inside(recipe: Path, path: Path) -> Path:
     return path if path.is_absolute() else recipe / path
 
 
-def _without_stage(argv: list[str]) -> list[str]:
-    """Drop the options that choose stages, so that the repeated command can be given others."""
-    drop = {"--stage", "--stop_stage", "--stop-stage", "--stages", "--skip_stages", "--skip-stages"}
+def _repeatable(argv: list[str]) -> list[str]:
+    """Return the command without the options that choose stages or what to do about old output, run in the recipe's folder."""
     kept: list[str] = []
     skip = False
     for item in argv:
-        if skip:
+        name = item.split("=", 1)[0].replace("_", "-")
+        if skip or name in _ONCE_FLAGS:
             skip = False
-        elif item in drop:
-            skip = True
-        elif item.split("=", 1)[0] in drop or item in ("--force",):
-            continue
+        elif name in _ONCE_OPTIONS:
+            skip = "=" not in item
         else:
             kept.append(item)
-    return kept
+    return [*kept[:1], "--recipe", ".", *kept[1:]]
