@@ -4,9 +4,17 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . recipes/setup.sh
+bin="$(dirname "${PYTHON}")"
 say() { echo "== $*"; }
-say "ruff";         "${PYTHON}" -m ruff check . && "${PYTHON}" -m ruff format --check --quiet .
-say "mypy";         "${PYTHON}" -m mypy
-say "import-linter"; "$(dirname "$(command -v "${PYTHON}")")/lint-imports" | tail -n 3
-say "shellcheck";   find . -name '*.sh' -not -path './.venv/*' -print0 | xargs -0 "$(dirname "$(command -v "${PYTHON}")")/shellcheck" -x -e SC1091 .ci/run
-say "pytest";       "${PYTHON}" -m pytest -q "$@"
+say "ruff"
+"${PYTHON}" -m ruff check .
+"${PYTHON}" -m ruff format --check --quiet .
+say "mypy"
+"${PYTHON}" -m mypy
+say "import-linter"
+"${bin}/lint-imports" | tail -n 3
+say "shellcheck"
+git ls-files -z '*.sh' .ci/run | xargs -0 "${bin}/shellcheck" -x -e SC1091
+say "pytest"
+# one numerical thread a process: two processes share the cores, and bits do not depend on how many there are
+OMP_NUM_THREADS=1 "${PYTHON}" -m pytest -q -n 2 --dist loadfile --durations 15 "$@"
