@@ -188,7 +188,7 @@ def _smooth(rng: np.random.Generator, side: int, sigma: float | tuple[float, flo
 
 
 def _tinted(grey: Picture, colour: tuple[float, float, float]) -> Picture:
-    return grey[:, :, None] * np.asarray(colour)
+    return np.asarray(grey[:, :, None] * np.asarray(colour))
 
 
 def _fabric(rng: np.random.Generator, side: int) -> Picture:
@@ -230,7 +230,7 @@ def _blob(rng: np.random.Generator, side: int, *, radius: float) -> Picture:
     y, x = np.mgrid[:side, :side]
     wobble = 1.0 + 0.25 * _smooth(rng, side, side / 16)
     distance = np.hypot(y - centre[0], x - centre[1]) / (radius * side * np.clip(wobble, 0.5, 1.5))
-    return np.clip(4.0 * (1.0 - distance), 0.0, 1.0)
+    return np.asarray(np.clip(4.0 * (1.0 - distance), 0.0, 1.0))
 
 
 def _scratch(rng: np.random.Generator, normal: Picture, strength: float) -> Picture:

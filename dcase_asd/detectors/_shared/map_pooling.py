@@ -27,6 +27,6 @@ def top_mean(distance: NDArray[np.floating], *, share: float) -> NDArray[np.floa
     """
     n = max(1, round(share * distance.shape[1]))
     if n == 1:
-        return distance.max(axis=1).astype(np.float64)
+        return np.asarray(distance.max(axis=1), dtype=np.float64)
     # sorted, so that the sum does not depend on how a partition happens to arrange its values
     return np.asarray(np.sort(distance, axis=1)[:, -n:].mean(axis=1, dtype=np.float64))
