@@ -74,9 +74,12 @@ def read_image_header(path: str | os.PathLike[str]) -> ImageHeader:
     ImageError
         As :func:`read_image`, as far as the header tells.
     """
+    import PIL.Image
+
     with _opened(path) as image:
         width, height = image.size
-        if image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8):  # turned by a quarter
+        # the base class's method: that of PNG files decodes the pixels, in search of a chunk behind them
+        if PIL.Image.Image.getexif(image).get(_ORIENTATION, 1) in (5, 6, 7, 8):  # turned by a quarter
             width, height = height, width
         return ImageHeader(height, width, 1 if image.mode in _GREY else 3)
 

@@ -15,6 +15,7 @@ from dcase_asd.errors import DataError
 from dcase_asd.io.arrays import load_array
 from dcase_asd.io.audio import missing_bytes, read_audio, read_header
 from dcase_asd.io.hashing import sha256_file
+from dcase_asd.io.images import read_image, read_image_header
 
 __all__ = ["Finding", "Inspection", "inspect_clip"]
 
@@ -67,7 +68,7 @@ def inspect_clip(path: Path, row: Mapping[str, Any], *, read: bool) -> Inspectio
         Its manifest row.
     read : bool
         Whether every sample is read (hash, NaN, silence, clipping, offset) or the header only. Memory does not grow with
-        the length of the recording. Of pictures only presence and hash are looked at.
+        the length of the recording. A picture is decoded whole.
     """
     if not path.is_file():
         return Inspection(findings=(Finding("error", "the file is missing", "restore it, or make the manifest again (stage 1)"),))
@@ -82,6 +83,8 @@ def inspect_clip(path: Path, row: Mapping[str, Any], *, read: bool) -> Inspectio
             findings += more
         elif read and row["kind"] in {"log_mel", "vector"}:
             findings += _array_findings(path)
+        elif read:
+            findings += _image_findings(path)
     except (DataError, OSError) as error:
         findings.append(Finding("error", f"cannot be read: {str(error).removeprefix(f'{path}: ')}", _FETCH))
     return Inspection(findings=tuple(findings), level_db=level_db)
@@ -97,7 +100,8 @@ def _header_findings(path: Path, row: Mapping[str, Any]) -> Iterator[Finding]:
     elif row["kind"] in {"log_mel", "vector"}:
         found = {"n_samples": int(load_array(path).shape[-1])}
     else:
-        return
+        size = read_image_header(path)
+        found = {"n_samples": size.height * size.width, "n_channels": size.n_channels}
     changed = [f"{name} {row[name]} -> {value}" for name, value in found.items() if value != row[name]]
     if changed:
         yield Finding("error", f"changed since the manifest was made: {', '.join(changed)}", "make the manifest again (stage 1)")
@@ -173,3 +177,9 @@ def _array_findings(path: Path) -> Iterator[Finding]:
         if bad.any():
             yield Finding("error", f"value {start + int(bad.argmax())} (flat) is NaN or infinite", "compute the array again")
             return
+
+
+def _image_findings(path: Path) -> Iterator[Finding]:
+    pixels = read_image(path)
+    if pixels.min() == pixels.max():
+        yield Finding("warning", f"every pixel is {int(pixels.min())}", "check the camera; remove the picture")

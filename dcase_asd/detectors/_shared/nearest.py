@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 __all__ = ["Bank", "Reading", "squared_to_neighbors"]
 
 #: Double precision, or single for banks of many patches.
-Array = NDArray[np.floating[Any]]
+Array = NDArray[Any]
 
 #: Distances held at once: 4 M doubles, 32 MiB, about what stays in a last-level cache.
 _CHUNK_VALUES = 4_194_304

@@ -163,3 +163,22 @@ def test_image_corpora_are_documented(name):
     assert spec.sample_rate_hz == 0
     assert spec.layout
     assert len(spec.machines["dev"]) == {"mvtec_ad": 15, "mvtec_ad2": 8}.get(name, 1)
+
+
+def test_pictures_that_changed_or_broke_are_found(root):
+    from dcase_asd.manifests.inspection import inspect_clip
+
+    noise = np.random.default_rng(0).integers(0, 256, (40, 30, 3), dtype=np.uint8)
+    for name in ("train/good/a.png", "train/good/b.png", "train/good/c.png"):
+        write_image(root / name, noise)
+    _picture(root / "train/good/d.png")
+    manifest, _ = _scan("image_folder", root)
+    rows = [dict(row) for _, row in manifest.table.iterrows()]
+    write_image(root / "train/good/b.png", noise[:20])
+    (root / "train/good/c.png").write_bytes((root / "train/good/c.png").read_bytes()[:1000])
+    found = [[f"{f.severity}: {f.what}" for f in inspect_clip(root / r["path"], r, read=True).findings] for r in rows]
+    assert found[0] == []
+    assert any("n_samples 1200 -> 600" in text for text in found[1])
+    assert any("other SHA-256" in text for text in found[2])
+    assert any("cannot be read" in text for text in found[2])
+    assert found[3] == ["warning: every pixel is 5"]
