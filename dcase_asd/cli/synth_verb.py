@@ -16,7 +16,7 @@ __all__ = ["command"]
 @click.option("--seed", default=0, show_default=True, help="Same seed, same bytes.")
 @click.option("--machines", default="", metavar="A,B", help="Only these machine types.")
 @click.option("--difficulty", type=float, default=None, help="How faint the anomalies are.")
-@click.option("--layout", default="dcase2023", show_default=True, help="File grammar: dcase2023 or dcase2020 (slider).")
+@click.option("--layout", default="dcase2023", show_default=True, help="dcase2023, dcase2020 (slider), or textures (pictures).")
 @click.option("--nj", default=1, show_default=True, help="Processes at once; never changes a byte.")
 def command(out: Path, *, size: str, seed: int, machines: str, difficulty: float | None, layout: str, nj: int) -> None:
     """Synthesise a corpus into OUT in the layout of the DCASE challenge."""

@@ -74,6 +74,8 @@ class Feature(ABC, Generic[C]):
         An instance of the module's ``Config``.
     """
 
+    #: Manifest kind that the feature is computed from.
+    native: ClassVar[str] = "audio"
     #: Manifest kinds that enter the store as they are under this feature's name.
     precomputed: ClassVar[tuple[str, ...]] = ("vector",)
 

@@ -17,6 +17,7 @@ from dcase_asd import config as configs
 from dcase_asd import registry
 from dcase_asd.errors import AudioError, ConfigError, FormatError, ManifestError
 from dcase_asd.features.base import Feature
+from dcase_asd.features.image import Image
 from dcase_asd.features.plan import Clip, SplitPlan, plan_machine
 from dcase_asd.features.signal import SILENCE_DB, level_db, read_channel, resample
 from dcase_asd.features.statistics import Moments, write_statistics
@@ -63,7 +64,8 @@ def build_machine(
     Parameters
     ----------
     manifest : Manifest
-        The rows of one machine, all splits, one kind (``audio``, ``log_mel`` or ``vector``; arrays enter as they are).
+        The rows of one machine, all splits, one kind (``audio``, ``image``, ``log_mel`` or ``vector``; arrays enter as they
+        are).
     data_root : Path
         What the manifest's paths are relative to.
     name : str
@@ -81,7 +83,7 @@ def build_machine(
     ------
     ManifestError
         If the rows are none, of several machines, of several kinds, or lack a split ``train`` that is needed.
-    AudioError, FormatError
+    AudioError, ImageError, FormatError
         If a file is not what the manifest says, or does not fit the feature.
     """
     if nj < 1:
@@ -105,7 +107,8 @@ def build_machine(
                 progress(done, total)
         _warn_silent(plan, levels)
         write_table(out / f"{plan.split}.csv", plan.index.assign(level_db=levels))
-    write_statistics(out / "statistics.json", statistics, standardise=config.standardise)
+    if feature.native == "audio":
+        write_statistics(out / "statistics.json", statistics, standardise=config.standardise)
 
 
 def write_feature_json(folder: Path, name: str, config: Any, frame_rate_hz: float) -> None:
@@ -114,7 +117,7 @@ def write_feature_json(folder: Path, name: str, config: Any, frame_rate_hz: floa
 
 
 def _statistics(plans: list[SplitPlan], name: str, config: Any, *, machine: str, nj: int) -> Moments | None:
-    if config.standardise != "machine" or plans[0].clips[0].kind != "audio":
+    if plans[0].clips[0].kind != "audio" or config.standardise != "machine":
         return None
     train = next((plan for plan in plans if plan.split == "train"), None)
     if train is None:
@@ -131,7 +134,7 @@ def _warn_silent(plan: SplitPlan, levels: list[float]) -> None:
     silent = [i for i, level in enumerate(levels) if level <= SILENCE_DB]
     if silent:
         _LOG.warning(
-            "%d of %d clips of split %s are silent (all samples zero), first: %s",
+            "%d of %d clips of split %s are silent or black (all zero), first: %s",
             len(silent),
             len(levels),
             plan.split,
@@ -194,8 +197,8 @@ def _one_thread() -> Iterator[None]:
 
 
 @lru_cache(maxsize=4)
-def _feature(name: str, config: Any) -> Feature[Any]:
-    feature: Feature[Any] = registry.load("features", name).implementation(config)
+def _feature(name: str, config: Any) -> Feature[Any] | Image:
+    feature: Feature[Any] | Image = registry.load("features", name).implementation(config)
     return feature
 
 
@@ -229,10 +232,13 @@ def _write_chunk(job: _Job) -> list[float]:
 
 
 def _compute(clip: Clip, job: _Job) -> tuple[NDArray[Any], NDArray[np.float32] | None, float]:
+    feature = _feature(job.name, job.config)
+    if isinstance(feature, Image):
+        picture, brightness = feature.compute_file(clip.path, n_pixels=clip.n_samples)
+        return picture[None], None, brightness
     if clip.kind != "audio":
         array = load_array(clip.path)
         return (array.T if clip.kind == "log_mel" else array[None]), None, float("nan")
-    feature = _feature(job.name, job.config)
     original = _read(clip, job.config)
     waveform = _resampled(clip, original, job.config)
     return feature.compute(waveform, statistics=job.statistics), feature.power(waveform), level_db(original)

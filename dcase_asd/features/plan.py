@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from dcase_asd.errors import AudioError, DataError, FormatError, ManifestError
 from dcase_asd.features.base import AudioConfig, Feature
+from dcase_asd.features.image import Image
 from dcase_asd.features.signal import resampled_length
 from dcase_asd.io.arrays import load_array
 from dcase_asd.manifests.schema import Manifest
@@ -27,9 +28,9 @@ class Clip:
     path : Path
         The file.
     kind : str
-        ``audio``, ``log_mel`` or ``vector``.
+        ``audio``, ``image``, ``log_mel`` or ``vector``.
     n_samples, sample_rate_hz : int
-        What the manifest says.
+        What the manifest says; of a picture, pixels and 0.
     start, length : int
         First frame in the split's array, and frames.
     """
@@ -67,7 +68,7 @@ class SplitPlan:
         return sum(clip.length for clip in self.clips)
 
 
-def plan_machine(manifest: Manifest, feature: Feature[Any], *, data_root: Path) -> list[SplitPlan]:
+def plan_machine(manifest: Manifest, feature: Feature[Any] | Image, *, data_root: Path) -> list[SplitPlan]:
     """Lay out the stores of one machine.
 
     Raises
@@ -79,9 +80,12 @@ def plan_machine(manifest: Manifest, feature: Feature[Any], *, data_root: Path) 
     """
     kind = _single(manifest, "kind")
     _single(manifest, "machine")
-    if kind == "image":
-        raise ManifestError("audio features cannot read pictures; choose the feature that reads images")
-    frame_shape = feature.frame_shape if kind == "audio" else None
+    if kind in ("audio", "image") and kind != feature.native:
+        raise ManifestError(
+            f"the feature reads {feature.native} files, the manifest's are {kind}; "
+            f"set features.name to {'image' if kind == 'image' else 'log_mel or another audio feature'}"
+        )
+    frame_shape = feature.frame_shape if kind == feature.native else None
     plans = []
     for split in sorted(manifest.table["split"].unique()):
         table = manifest.table[manifest.table["split"] == split].sort_values("clip_id", ignore_index=True)
@@ -111,8 +115,10 @@ def _single(manifest: Manifest, column: str) -> str:
     return str(found[0])
 
 
-def _extent(row: Any, feature: Feature[Any], path: Path) -> tuple[int, tuple[int, ...]]:
-    if row.kind == "audio":
+def _extent(row: Any, feature: Feature[Any] | Image, path: Path) -> tuple[int, tuple[int, ...]]:
+    if isinstance(feature, Image) and row.kind == "image":
+        return 1, feature.frame_shape
+    if not isinstance(feature, Image) and row.kind == "audio":
         return _audio_frames(row, feature, path), feature.frame_shape
     array = load_array(path)
     shape = array.shape

@@ -52,7 +52,8 @@ class FeatureStore:
     power : ndarray [frame] or None
         Power of the high-passed signal per frame (seed 002, Section 3.2).
     index : pandas.DataFrame
-        Columns as in :data:`INDEX_COLUMNS`, one row a clip, sorted by ``clip_id``; ``level_db``: RMS level re full scale.
+        Columns as in :data:`INDEX_COLUMNS`, one row a clip, sorted by ``clip_id``; ``level_db``: RMS level re
+        full scale; of a picture, mean brightness re white.
     """
 
     data: NDArray[Any]
@@ -94,8 +95,8 @@ class FeatureFolder:
             raise FormatError(f"{self.path}/feature.json: not readable ({error}); re-run stage 2") from error
 
     def machines(self) -> list[str]:
-        """The machine types with features, sorted."""
-        return sorted(p.name for p in self.path.iterdir() if p.is_dir())
+        """The machine types with features, sorted; a folder without a store is none."""
+        return sorted(p.name for p in self.path.iterdir() if p.is_dir() and any(p.glob("*.csv")))
 
     def has(self, machine: str, split: str) -> bool:
         """Return whether the store of a machine and split exists."""

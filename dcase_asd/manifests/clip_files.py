@@ -1,4 +1,4 @@
-"""Clip files on disk: finding them, and reading length, rate, channels and content hash in parallel."""
+"""Clip files on disk (recordings, arrays, pictures): finding them, and reading size, channels and content hash in parallel."""
 
 from __future__ import annotations
 
@@ -11,8 +11,18 @@ from dcase_asd.errors import AudioError, DataError, ManifestError
 from dcase_asd.io.arrays import load_array
 from dcase_asd.io.audio import missing_bytes, read_header
 from dcase_asd.io.hashing import sha256_file
+from dcase_asd.io.images import IMAGE_SUFFIXES, read_image_header
 
-__all__ = ["ARRAY_SUFFIXES", "AUDIO_SUFFIXES", "FileFacts", "find_clips", "is_clip_file", "read_facts", "summarise"]
+__all__ = [
+    "ARRAY_SUFFIXES",
+    "AUDIO_SUFFIXES",
+    "FileFacts",
+    "find_clips",
+    "find_images",
+    "is_clip_file",
+    "read_facts",
+    "summarise",
+]
 
 AUDIO_SUFFIXES = (".wav", ".flac")
 ARRAY_SUFFIXES = (".npy",)
@@ -26,13 +36,13 @@ class FileFacts:
     Attributes
     ----------
     kind : str
-        ``audio``, ``log_mel`` (``.npy [mel, frame]``) or ``vector`` (``.npy [dim]``).
+        ``audio``, ``image``, ``log_mel`` (``.npy [mel, frame]``) or ``vector`` (``.npy [dim]``).
     n_samples : int
-        Samples per channel; frames of a log-mel; dimensions of a vector.
+        Samples per channel; pixels of a picture; frames of a log-mel; dimensions of a vector.
     n_channels : int
         Channels; 1 for arrays.
     sample_rate_hz : int
-        Sampling rate in Hz; 0 for arrays.
+        Sampling rate in Hz; 0 for arrays and pictures.
     sha256 : str
         Of the whole file.
     """
@@ -53,13 +63,22 @@ def is_clip_file(path: Path) -> bool:
     return path.suffix.lower() in AUDIO_SUFFIXES + ARRAY_SUFFIXES and not path.name.startswith(".")
 
 
+def find_images(folder: Path) -> list[Path]:
+    """List the pictures of a folder and below, sorted by path; hidden files are left out."""
+    return _walk(folder, lambda path: path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith("."))
+
+
 def find_clips(folder: Path, *, recursive: bool = True) -> list[Path]:
     """List the clip files of a folder, sorted by path; links to folders are followed, each folder once."""
+    return _walk(folder, is_clip_file, recursive=recursive)
+
+
+def _walk(folder: Path, wanted: Callable[[Path], bool], *, recursive: bool = True) -> list[Path]:
     found: list[Path] = []
     visited: set[str] = set()
     for place, folders, files in os.walk(folder, followlinks=True):
         here = Path(place)
-        found += [here / name for name in files if is_clip_file(here / name)]
+        found += [here / name for name in files if wanted(here / name)]
         visited.add(os.path.realpath(place))
         folders[:] = [
             name
@@ -77,7 +96,7 @@ def read_facts(
     Parameters
     ----------
     paths : sequence of Path
-        wav, flac or npy files.
+        wav, flac, npy or picture files.
     nj : int
         Threads.
     progress : callable, optional
@@ -110,8 +129,11 @@ def summarise(items: Sequence[str]) -> str:
 
 
 def _facts(path: Path) -> FileFacts | DataError:
+    suffix = path.suffix.lower()
     try:
-        return _array_facts(path) if path.suffix.lower() in ARRAY_SUFFIXES else _audio_facts(path)
+        if suffix in IMAGE_SUFFIXES:
+            return _image_facts(path)
+        return _array_facts(path) if suffix in ARRAY_SUFFIXES else _audio_facts(path)
     except DataError as error:
         return error
     except OSError as error:
@@ -128,6 +150,17 @@ def _audio_facts(path: Path) -> FileFacts:
         n_samples=header.n_samples,
         n_channels=header.n_channels,
         sample_rate_hz=header.sample_rate_hz,
+        sha256=sha256_file(path),
+    )
+
+
+def _image_facts(path: Path) -> FileFacts:
+    header = read_image_header(path)
+    return FileFacts(
+        kind="image",
+        n_samples=header.height * header.width,
+        n_channels=header.n_channels,
+        sample_rate_hz=0,
         sha256=sha256_file(path),
     )
 

@@ -94,7 +94,13 @@ def stage_number(text: str) -> int:
 
 
 def load_config(options: RunOptions) -> dict[str, Any]:
-    """Read the YAML file (and the one its ``base`` names), apply overrides, and resolve every default."""
+    """Read the YAML file (and those that ``base`` names, one after another), apply overrides, and resolve every default.
+
+    Raises
+    ------
+    ConfigError
+        If a file cannot be read or is its own base, and as :func:`~dcase_asd.pipeline.settings.resolve`.
+    """
     values = _with_base(_inside(options.recipe, options.conf))
     values = configs.apply_overrides(values, options.overrides)
     if options.machines:
@@ -174,17 +180,18 @@ def plan_from(
     )
 
 
-def _with_base(path: Path) -> dict[str, Any]:
+def _with_base(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """Read a file over its ``base``; ``above`` are the files that led here."""
+    if path.resolve() in above:
+        chain = " -> ".join(p.name for p in (*above, path))
+        raise ConfigError(f"{above[0]}: base: goes round in a circle ({chain}); take one of them out")
     values = configs.load_yaml(path)
     base = values.pop("base", None)
     if base is None:
         return values
     if not isinstance(base, str):
         raise ConfigError(f"{path}: base: expected a file name, got {base!r}")
-    lower = configs.load_yaml(path.parent / base)
-    if "base" in lower:
-        raise ConfigError(f"{path.parent / base}: a base file has no base of its own")
-    return configs.merge(lower, values)
+    return configs.merge(_with_base(path.parent / base, (*above, path.resolve())), values)
 
 
 def _inside(recipe: Path, path: Path) -> Path:

@@ -13,7 +13,7 @@ from dcase_asd.errors import UnknownNameError, UsageError
 if TYPE_CHECKING:
     from dcase_asd.synthesis.layout import Clip, Plan
 
-__all__ = ["DEFAULT_DIFFICULTY", "RECORD_NAME", "synthesise"]
+__all__ = ["DEFAULT_DIFFICULTY", "RECORD_NAME", "stands", "synthesise"]
 
 #: Faults of middling strength: a nearest neighbour on mean log-mel spectra is right in about three of four pairs.
 DEFAULT_DIFFICULTY = 0.5
@@ -50,7 +50,8 @@ def synthesise(
     difficulty : float
         0 (faults loud) to 1 (faults faint).
     layout : str
-        ``dcase2023``, or ``dcase2020`` (slider only: machine IDs 00, 02, 04).
+        ``dcase2023``, or ``dcase2020`` (slider only: machine IDs 00, 02, 04), or ``textures``: pictures of surfaces in the
+        layout of MVTec AD (:mod:`dcase_asd.synthesis.textures`; ``machines`` are its categories).
     nj : int
         Processes; the bytes written do not depend on it.
     progress : callable, optional
@@ -70,9 +71,13 @@ def synthesise(
     """
     from dcase_asd.io.atomic import remove_tree, write_json
 
+    if layout == "textures":
+        from dcase_asd.synthesis.textures import synthesise_textures
+
+        return synthesise_textures(root, size=size, seed=seed, categories=machines, difficulty=difficulty, progress=progress)
     goal = Path(root)
     wanted = _parameters(size=size, seed=seed, machines=machines, difficulty=difficulty, layout=layout, nj=nj)
-    if _stands(goal, wanted):
+    if stands(goal, wanted):
         return goal
     partial = goal.with_name(goal.name + ".partial")
     remove_tree(partial)
@@ -97,7 +102,7 @@ def _parameters(*, size: str, seed: int, machines: Sequence[str], difficulty: fl
     from dcase_asd.synthesis.sizes import size_of
 
     if layout not in LAYOUTS:
-        raise UnknownNameError("layout", layout, LAYOUTS)
+        raise UnknownNameError("layout", layout, [*LAYOUTS, "textures"])
     default = size_of(size).machines
     for name, value in (("seed", seed), ("nj", nj)):
         if isinstance(value, bool) or not isinstance(value, int) or value < (name == "nj"):
@@ -128,7 +133,8 @@ def _machine_names(machines: Sequence[str], *, default: Sequence[str], layout: s
     return chosen or [name for name in offered if not default or name in default] or offered
 
 
-def _stands(goal: Path, wanted: Mapping[str, Any]) -> bool:
+def stands(goal: Path, wanted: Mapping[str, Any]) -> bool:
+    """Return whether a folder holds the corpus of these parameters; ``UsageError`` if it holds something else."""
     record = goal / RECORD_NAME
     if not record.is_file():
         if goal.is_file() or (goal.is_dir() and any(goal.iterdir())):

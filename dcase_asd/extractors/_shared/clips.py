@@ -19,7 +19,8 @@ from dcase_asd.features.store import FeatureFolder, FeatureStore
 
 __all__ = ["ClipList", "band_statistics"]
 
-_COLUMNS: dict[str, type] = {"start": np.int64, "length": np.int64, "clip_id": object, "section": object, "attributes": object}
+_TEXT = ("clip_id", "section", "domain", "attributes")
+_COLUMNS: dict[str, type] = {"start": np.int64, "length": np.int64, **dict.fromkeys(_TEXT, object)}
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class ClipList:
         Memory-mapped data of the stores.
     store, start, length : ndarray [clip], int64
         Which array, first frame in it, frames of the clip.
-    machine, clip_id, section : ndarray [clip] of str
+    machine, clip_id, section, domain : ndarray [clip] of str
     attributes : tuple of dict
         Attributes of each clip.
     """
@@ -44,6 +45,7 @@ class ClipList:
     machine: NDArray[Any]
     clip_id: NDArray[Any]
     section: NDArray[Any]
+    domain: NDArray[Any]
     attributes: tuple[dict[str, str], ...]
 
     @classmethod
@@ -70,6 +72,7 @@ class ClipList:
             np.repeat(np.array([machine for machine, _ in parts], dtype=object), counts),
             columns["clip_id"],
             columns["section"],
+            columns["domain"],
             tuple(_attributes(text, clip_id) for text, clip_id in zip(columns["attributes"], columns["clip_id"], strict=True)),
         )
 
@@ -87,6 +90,7 @@ class ClipList:
             self.machine[chosen],
             self.clip_id[chosen],
             self.section[chosen],
+            self.domain[chosen],
             tuple(self.attributes[i] for i in chosen),
         )
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from dcase_asd.errors import FormatError, ManifestError, StageError, UnknownNameError
 from dcase_asd.io.atomic import write_json
-from dcase_asd.io.hashing import sha256_json
+from dcase_asd.io.hashing import sha256_file, sha256_json
 from dcase_asd.manifests.schema import Manifest
 from dcase_asd.pipeline.settings import plugin_config
 from dcase_asd.pipeline.stage import Context, Stage, Unit
@@ -29,10 +29,12 @@ class ManifestsStage(Stage):
     upstream = ("raw",)
 
     def units(self, context: Context) -> list[Unit]:
-        """One unit; names and sizes of external raw files are part of its fingerprint."""
+        """One unit; its fingerprint holds names and sizes of external raw files, and the content of an external truth."""
         root = data_root(context)
         config: dict[str, Any] = {"corpus": context.config["corpus"]}
         config["external_files"] = listing_digest(root) if context.config["raw"]["source"] == "none" else ""
+        truth = context.config["corpus"].get("ground_truth")
+        config["ground_truth_files"] = _table_hashes(root / truth) if truth else {}
         return [Unit("", config=config, inputs={"raw": [""]})]
 
     def run(self, context: Context, unit: Unit, out: Path, work: Path) -> None:
@@ -93,6 +95,13 @@ def listing_digest(root: Path) -> str:
             # a link that leads nowhere counts, with a size of its own: the scan says what is wrong with it
             entries.append((os.path.relpath(path, root), os.stat(path).st_size if os.path.exists(path) else -1))  # noqa: PTH110, PTH116
     return sha256_json(sorted(entries))
+
+
+def _table_hashes(place: Path) -> dict[str, str]:
+    """Return the hashes of a CSV file, or of all below a folder: one flipped label leaves names and sizes as they were."""
+    if place.is_file():
+        return {place.name: sha256_file(place)}
+    return {path.relative_to(place).as_posix(): sha256_file(path) for path in sorted(place.rglob("*.csv"))}
 
 
 def _index(manifest: Manifest) -> dict[str, Any]:

@@ -28,14 +28,16 @@ def machine_clip(tone: float, *, rng, n_frames=60, beat=0.5, n_bands=N_BANDS, nu
     )
 
 
-def write_store(folder: Path, machine: str, split: str, clips, *, attributes=None, sections=None, dtype=np.float32, power=True):
+def write_store(
+    folder: Path, machine: str, split: str, clips, *, attributes=None, sections=None, domains=None, dtype=np.float32, power=True
+):
     """Write one store; ``clips`` is a list of ``[frame, mel]``."""
     lengths = [len(c) for c in clips]
     index = pd.DataFrame(
         {
             "clip_id": [f"{machine}/{split}/{i:03d}" for i in range(len(clips))],
             "section": sections or ["00"] * len(clips),
-            "domain": ["source"] * len(clips),
+            "domain": domains or ["source"] * len(clips),
             "attributes": [json.dumps(a) for a in (attributes or [{}] * len(clips))],
             "start": np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(int),
             "length": lengths,
@@ -53,7 +55,7 @@ def write_folder(
     folder: Path, *, machines=("fan", "pump", "valve", "Bänder"), n_clips=12, dtype=np.float32, n_frames=60, seed=0, nuisance=0.0
 ):
     """Write a feature folder; every machine has its own tone, two speeds (attribute ``spd``) and two sections."""
-    write_json(folder / "feature.json", {"name": "log_mel", "config": {}, "frame_rate_hz": 10.0})
+    write_json(folder / "feature.json", {"name": "log_mel", "config": {"scale": "log", "power": 2.0}, "frame_rate_hz": 10.0})
     rng = np.random.default_rng(seed)
     for number, machine in enumerate(machines):
         speeds = [i % 2 for i in range(n_clips)]

@@ -280,8 +280,10 @@ def test_rows_that_make_no_machine_are_refused(corpus, root):
         _build(Manifest.from_rows([_row("a", "a.wav"), _row("b", "b.npy", kind="vector")]), root)
     with pytest.raises(ManifestError, match="no rows"):
         _build(Manifest.from_rows([]), root)
-    with pytest.raises(ManifestError, match="pictures"):
+    with pytest.raises(ManifestError, match="reads audio files, the manifest's are image"):
         _build(Manifest.from_rows([_row("a", "a.png", kind="image")]), root)
+    with pytest.raises(ManifestError, match="reads image files, the manifest's are audio"):
+        _build(corpus, root, name="image")
     with pytest.raises(ManifestError, match="no split 'train'"):
         _build(corpus.select(split="test"), root, **SMALL)
     with pytest.raises(ConfigError, match="nj"):

@@ -1,0 +1,179 @@
+"""Farthest-first traversal (greedy k-center): exact, and blocked, so that it runs at the speed of a matrix product.
+
+The greedy step (Gonzalez 1985; PatchCore, Algorithm 1) takes the point farthest from all taken ones. Done one by one, it
+reads all points for every pick. Here a stored distance is an upper bound, since it can only fall: the ``pool`` points of
+the largest bounds are kept apart and picked from, with their distances kept true, for as long as the best of them is no nearer
+than the largest bound outside the pool. Each such pick is the one that the plain loop would make. Then all points are
+brought up to date by one matrix product for all picks of the round (lazy evaluation as of Minoux 1978, for k-center).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dcase_asd.errors import DataError
+
+__all__ = ["Coreset", "StreamingCoreset", "farthest_first"]
+
+#: Points picked from between two updates of all points, and most picks of one such round; flat from 1 k to 4 k points.
+_POOL, _BLOCK = 2048, 256
+#: Rows updated at a time: a block of distances of 16 k x 256 in single precision is 16 MiB.
+_ROWS = 16_384
+#: Squared distances below this share of the largest squared length are rounding (single precision, a few hundred
+#: dimensions): what is left are duplicates.
+_DUPLICATE = {4: 1e-6, 8: 1e-14}
+
+
+@dataclass(frozen=True)
+class Coreset:
+    """Chosen rows.
+
+    Attributes
+    ----------
+    index : ndarray [pick] of int
+        Rows in the order they were picked; fewer than asked for if there are fewer distinct points.
+    radius : float
+        Covering radius: every point lies within this distance of a picked one.
+    """
+
+    index: NDArray[np.int64]
+    radius: float
+
+
+def farthest_first(points: NDArray[Any], k: int, *, start: int = 0, pool: int = _POOL, block: int = _BLOCK) -> Coreset:
+    """Pick up to ``k`` rows, each the farthest from all before it.
+
+    Parameters
+    ----------
+    points : ndarray [point, dim]
+        float32 or float64; the work is done in that precision.
+    k : int
+        Picks wanted. Once no point is farther than rounding from its nearest pick, the rest are duplicates and picking
+        ends.
+    start : int
+        The first pick.
+    pool, block : int
+        Tuning; the result does not depend on them (but for ties and rounding).
+
+    Raises
+    ------
+    DataError
+        If there is no point, or ``k`` or ``start`` is out of range.
+    """
+    if not len(points) or k < 1 or not 0 <= start < len(points):
+        raise DataError(f"coreset: expected points, k >= 1 and start below their number; got {len(points)}, {k} and {start}")
+    x = points - points.mean(axis=0)  # distances do not change, cancellation shrinks
+    squared = np.einsum("nd,nd->n", x, x)
+    duplicate = _DUPLICATE[x.dtype.itemsize] * float(squared.max())
+    bound = _difference(x, x[start])
+    bound[start] = -1.0  # a picked point is never picked again
+    picks = [start]
+    while len(picks) < k:
+        fresh = _round(x, squared, bound, k=min(block, k - len(picks)), pool=pool, duplicate=duplicate)
+        if not fresh:
+            break
+        _update(x, squared, bound, fresh)
+        picks += fresh
+    return Coreset(np.asarray(picks, dtype=np.int64), float(np.sqrt(max(float(bound.max()), 0.0))))
+
+
+def _round(x: NDArray[Any], squared: NDArray[Any], bound: NDArray[Any], *, k: int, pool: int, duplicate: float) -> list[int]:
+    """Pick up to ``k`` rows from the pool; stop where a point outside it might be farther."""
+    inside, outside = _split(bound, pool)
+    y, length, distance = x[inside], squared[inside], bound[inside]
+    fresh: list[int] = []
+    while len(fresh) < k:
+        best = int(distance.argmax())
+        if distance[best] <= duplicate or distance[best] < outside:
+            break
+        fresh.append(int(inside[best]))
+        new = length - 2.0 * (y @ y[best])
+        new += length[best]
+        np.minimum(distance, new, out=distance)
+        distance[best] = -1.0
+    return fresh
+
+
+def _split(bound: NDArray[Any], pool: int) -> tuple[NDArray[np.int64], float]:
+    """Return the rows of the ``pool`` largest bounds and the largest bound of the others."""
+    if len(bound) <= pool:
+        return np.arange(len(bound)), -np.inf
+    order = np.argpartition(bound, len(bound) - pool - 1)
+    return np.sort(order[-pool:]), float(bound[order[-pool - 1]])
+
+
+def _update(x: NDArray[Any], squared: NDArray[Any], bound: NDArray[Any], fresh: list[int]) -> None:
+    picked = np.ascontiguousarray(-2.0 * x[fresh].T)
+    for first in range(0, len(x), _ROWS):
+        rows = slice(first, first + _ROWS)
+        # |x - p|^2 less |x|^2, which does not change which pick is nearest
+        partial = x[rows] @ picked
+        partial += squared[fresh]
+        np.minimum(bound[rows], np.maximum(partial.min(axis=1) + squared[rows], 0.0), out=bound[rows])
+    bound[fresh] = -1.0
+
+
+def _difference(x: NDArray[Any], row: NDArray[Any]) -> NDArray[Any]:
+    distance = np.empty(len(x), dtype=x.dtype)
+    for first in range(0, len(x), _ROWS):
+        gap = x[first : first + _ROWS] - row
+        distance[first : first + _ROWS] = np.einsum("nd,nd->n", gap, gap)
+    return distance
+
+
+class StreamingCoreset:
+    """A coreset of a stream of any length in bounded memory.
+
+    Points are collected until there are ``chunk`` of them; then bank and chunk together are reduced to ``limit``. A
+    stream that fits into one chunk is reduced once, by the exact traversal of all points.
+
+    Parameters
+    ----------
+    ratio : float
+        Share of all points seen that the coreset holds in the end.
+    limit : int
+        Most points kept between chunks and in the end.
+    chunk : int
+        Points collected before a reduction; memory is ``(limit + chunk) * dim`` values and one batch.
+    seed : int
+        Draws the first pick of every reduction.
+    """
+
+    def __init__(self, *, ratio: float, limit: int, chunk: int, seed: int) -> None:
+        self._ratio, self._limit, self._chunk = ratio, limit, chunk
+        self._rng = np.random.default_rng([seed, 0x636F7265])  # apart from other uses of the same seed
+        self._parts: list[NDArray[np.float32]] = []
+        self._n_waiting = 0
+        self._bank: NDArray[np.float32] | None = None
+        self._drift = 0.0
+        self.n_seen = 0
+
+    def add(self, points: NDArray[np.float32]) -> None:
+        """Take points ``[point, dim]``, of which copies are kept."""
+        for first in range(0, len(points), self._chunk):
+            part = points[first : first + self._chunk]
+            if self._n_waiting + len(part) > self._chunk:
+                self._bank, radius = self._reduce(self._limit)
+                # what was dropped before is within the earlier bound of a point that is within this radius of the bank
+                self._drift += radius
+            self._parts.append(np.array(part, dtype=np.float32))
+            self._n_waiting += len(part)
+            self.n_seen += len(part)
+
+    def finish(self) -> tuple[NDArray[np.float32], float]:
+        """Return the coreset ``[pick, dim]`` and a radius that covers every point seen (exact if there was one chunk)."""
+        size = max(1, min(self._limit, round(self._ratio * self.n_seen)))
+        bank, radius = self._reduce(size)
+        return bank, self._drift + radius
+
+    def _reduce(self, size: int) -> tuple[NDArray[np.float32], float]:
+        points = np.concatenate([*([] if self._bank is None else [self._bank]), *self._parts])
+        self._parts, self._n_waiting = [], 0
+        if size >= len(points):
+            return points, 0.0
+        chosen = farthest_first(points, size, start=int(self._rng.integers(len(points))))
+        return points[chosen.index], chosen.radius

@@ -1,0 +1,128 @@
+"""MVTec AD and MVTec AD 2: a category of product is a machine.
+
+Folders below ``<category>/``::
+
+    MVTec AD    train/good  test/good  test/<defect>  ground_truth/<defect>/<stem>_mask.png
+    MVTec AD 2  train/good  validation/good  test_public/{good,bad}  test_public/ground_truth/bad/<stem>_mask.png
+                test_private  test_private_mixed    (unlabelled: their truth is kept by the evaluation server)
+
+``validation/good`` of MVTec AD 2 joins the training pictures: stage 3 and 5 hold out their own part for calibration. Its
+private test sets become the subset ``eval``; ``test_private_mixed`` is told apart by the attribute ``lighting: mixed``.
+Any corpus in the first layout can be read, VisA and BTAD in their converted forms among them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from dcase_asd.config import configclass
+from dcase_asd.errors import ManifestError, nearest
+from dcase_asd.manifests.clip_files import find_images
+from dcase_asd.manifests.image_rows import PlacedImage, image_tables, mask_of
+from dcase_asd.manifests.schema import Labels, Manifest
+from dcase_asd.registry import Info
+
+__all__ = ["INFO", "Config", "MvtecCorpus"]
+
+INFO = Info(
+    summary="MVTec AD, MVTec AD 2 and corpora in their layout: pictures of products with defect masks",
+    implementation="MvtecCorpus",
+    source="Bergmann et al., MVTec AD, CVPR 2019; Heckler-Kram et al., The MVTec AD 2 Dataset, 2025",
+    input="files",
+)
+
+_GOOD = "good"
+_PRIVATE = {"test_private": (), "test_private_mixed": (("lighting", "mixed"),)}
+
+
+@configclass
+class Config:
+    """Which categories.
+
+    Attributes
+    ----------
+    categories : tuple of str
+        Categories to take; empty: all folders of the root that hold ``train/good``.
+    """
+
+    categories: tuple[str, ...] = ()
+
+
+class MvtecCorpus:
+    """Scans a corpus in one of the two layouts.
+
+    Parameters
+    ----------
+    config : Config
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+
+    def scan(self, root: Path, *, nj: int = 1, progress: Callable[[int, int], None] | None = None) -> tuple[Manifest, Labels]:
+        """Make the tables of pictures and of truths.
+
+        Parameters
+        ----------
+        root : Path
+            The folder of the categories, or one category itself; paths in the manifest are relative to it.
+        nj : int
+            Threads that read headers and hash files.
+        progress : callable, optional
+            Called with (files read, files in all).
+
+        Raises
+        ------
+        ManifestError
+            If there is no category, one asked for is missing, a defective picture of a category with masks has none, or a
+            file cannot be read.
+        """
+        root = Path(root)
+        images = [image for name, folder in self._categories(root).items() for image in _category(name, folder)]
+        return image_tables(images, root, nj=nj, progress=progress)
+
+    def _categories(self, root: Path) -> dict[str, Path]:
+        if not root.is_dir():
+            raise ManifestError(f"{root}: no such folder")
+        if (root / "train" / _GOOD).is_dir():
+            found = {root.resolve().name: root}
+        else:
+            found = {path.name: path for path in sorted(root.iterdir()) if (path / "train" / _GOOD).is_dir()}
+        if not found:
+            raise ManifestError(f"{root}: no category; expected folders <category>/train/{_GOOD}")
+        for name in self.config.categories:
+            if name not in found:
+                raise ManifestError(f"{root}: no category {name!r}{nearest(name, found)}; there are {', '.join(found)}")
+        return {name: path for name, path in found.items() if not self.config.categories or name in self.config.categories}
+
+
+def _category(name: str, folder: Path) -> Iterator[PlacedImage]:
+    for part in ("train", "validation"):
+        for path in find_images(folder / part / _GOOD):
+            yield PlacedImage(path=path, folder=folder, machine=name, split="train")
+    test, truth = folder / "test", folder / "ground_truth"
+    if not test.is_dir():
+        test, truth = folder / "test_public", folder / "test_public" / "ground_truth"
+    yield from _labelled(name, folder, test, truth)
+    for part, attributes in _PRIVATE.items():
+        for path in find_images(folder / part):
+            yield PlacedImage(path=path, folder=folder, machine=name, split="test", subset="eval", attributes=attributes)
+
+
+def _labelled(name: str, folder: Path, test: Path, truth: Path) -> Iterator[PlacedImage]:
+    if not test.is_dir():
+        return
+    with_masks = truth.is_dir()
+    for kind in sorted(path for path in test.iterdir() if path.is_dir() and path != truth):
+        for path in find_images(kind):
+            if kind.name == _GOOD:
+                yield PlacedImage(path=path, folder=folder, machine=name, split="test", is_anomaly=0)
+                continue
+            mask = mask_of(path, truth / kind.name)
+            if with_masks and mask is None:
+                raise ManifestError(
+                    f"{path}: defective, but {truth / kind.name} holds no {path.stem}_mask.png; fetch the corpus again, "
+                    f"or remove {truth.name}/ to go without masks"
+                )
+            yield PlacedImage(path=path, folder=folder, machine=name, split="test", is_anomaly=1, defect=kind.name, mask=mask)
