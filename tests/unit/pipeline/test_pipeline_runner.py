@@ -189,3 +189,37 @@ def test_interrupted_commit_is_finished(root: Path, point: str) -> None:
     make_runner(root).run(Plan())
     assert files(root) == before
     assert json.loads((out / "stage.json").read_text())["stage"] == "numbers"
+
+
+def test_kill_during_the_commit_does_no_unit_again(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The marks of finished units outlive the check, the hashing and the two renames."""
+    from dcase_asd.pipeline import records, runner
+
+    for module, name in ((records, "commit_record"), (runner, "_swap")):
+        with monkeypatch.context() as patch:
+            patch.setattr(module, name, _interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                make_runner(root).run(plan_from(stop_stage="3"))
+    make_runner(root).run(Plan())
+    assert set(calls(root).values()) == {1}
+    assert not list((root / "exp/exp é").glob(".*.units"))
+
+
+def test_work_folder_of_other_settings_is_emptied(root: Path) -> None:
+    """A checkpoint of another configuration would be refused, or worse, taken up."""
+    from dcase_asd.pipeline.jobs import _work_folder
+
+    (_work_folder(root, "oe/0/fan", {"config": 1}) / "last.safetensors").write_text("old")
+    assert list(_work_folder(root, "oe/0/fan", {"config": 1}).iterdir())
+    assert not list(_work_folder(root, "oe/0/fan", {"config": 2}).iterdir())
+
+
+def test_left_out_stage_that_was_never_made_is_refused_before_any_work(root: Path) -> None:
+    with pytest.raises(StaleInputError, match=r"stage 4 sums is missing.*--stage 4"):
+        make_runner(root).run(plan_from(stages=["3", "5"]))
+    assert not (root / "exp").exists()
+
+
+def _interrupt(*args: object) -> None:
+    del args
+    raise KeyboardInterrupt
