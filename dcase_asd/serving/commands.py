@@ -63,10 +63,9 @@ def info_command(path: str) -> None:
     """Describe a bundle."""
     scorer = Scorer.load(path)
     model, calibration, normals = scorer._fitted()
+    n_segments = len(normals.segments[normals.reference].window)
     click.echo(f"bundle {path}")
-    click.echo(
-        f"  normal windows {len(normals.names)}, segments {len(normals.window)}, threshold {calibration.threshold.value:.6g}"
-    )
+    click.echo(f"  normal windows {len(normals.names)}, segments {n_segments}, threshold {calibration.threshold.value:.6g}")
     for name, member in model.fronts.config.members.items():
         click.echo(f"  {name}: {member.detector['name']} on {member.extractor['name']} of {member.front}")
     for line in scorer.advice_:

@@ -14,13 +14,35 @@ from dcase_asd.errors import AudioError, DataError
 from dcase_asd.features.segments import SegmentMeta
 from dcase_asd.scores.normalisation import Standardiser
 from dcase_asd.scores.thresholds import Threshold, false_alarm_threshold
-from dcase_asd.serving.model import Bands, Fronts, Model
+from dcase_asd.serving.model import Bands, Fronts, Model, Piece
 from dcase_asd.serving.recordings import Skipped, Window
-from dcase_asd.serving.settings import ModelConfig, make
+from dcase_asd.serving.settings import make
 
-__all__ = ["Calibration", "Normals", "calibrate", "embed_normals", "fit_model", "group_windows"]
+__all__ = ["Calibration", "Normals", "Segments", "calibrate", "embed_normals", "fit_model", "group_windows"]
 
 Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Segments:
+    """The segments of one embedder.
+
+    Attributes
+    ----------
+    vector : ndarray [segment, dim]
+    window : ndarray [segment] of int
+        Which window a segment belongs to.
+    start_s : ndarray [segment]
+        From the start of the window.
+    """
+
+    vector: NDArray[np.float32]
+    window: NDArray[np.int64]
+    start_s: Floats
+
+    def moved(self, n: int) -> Segments:
+        """Count windows from ``n``."""
+        return Segments(self.vector, self.window + n, self.start_s)
 
 
 @dataclass(frozen=True)
@@ -31,20 +53,17 @@ class Normals:
     ----------
     names, group, domain : tuple of str, one a window
         ``file`` or ``file @ 10 s``; windows of one group are never parted in cross-fitting; ``source`` or ``target``.
-    vectors : mapping of embedder to ndarray [segment, dim]
-    window : ndarray [segment] of int
-        Which window a segment belongs to.
-    start_s : ndarray [segment]
+    segments : mapping of embedder to Segments
     bands : ndarray [segment, band] or None
+        Of the reference's segments.
     """
 
     names: tuple[str, ...]
     group: tuple[str, ...]
     domain: tuple[str, ...]
-    vectors: Mapping[str, NDArray[np.float32]]
-    window: NDArray[np.int64]
-    start_s: Floats
+    segments: Mapping[str, Segments]
     bands: Floats | None
+    reference: str
 
     def __add__(self, more: Normals) -> Normals:
         """Put two sets together; groups of the same name become one."""
@@ -52,37 +71,32 @@ class Normals:
             self.names + more.names,
             self.group + more.group,
             self.domain + more.domain,
-            {key: np.concatenate([value, more.vectors[key]]) for key, value in self.vectors.items()},
-            np.concatenate([self.window, more.window + len(self.names)]),
-            np.concatenate([self.start_s, more.start_s]),
+            {key: _joined([own, more.segments[key].moved(len(self.names))]) for key, own in self.segments.items()},
             None if self.bands is None or more.bands is None else np.concatenate([self.bands, more.bands]),
+            self.reference,
         )
 
     def sorted(self) -> Normals:
         """Order the windows by name: the same recordings give the same model whatever their order."""
         order = sorted(range(len(self.names)), key=lambda i: (self.names[i], self.domain[i], i))
-        rows = np.concatenate([np.flatnonzero(self.window == i) for i in order])
-        place = {old: new for new, old in enumerate(order)}
+        place = np.empty(len(order), dtype=np.int64)
+        place[order] = np.arange(len(order))
+        rows = {key: np.argsort(place[part.window], kind="stable") for key, part in self.segments.items()}
         return Normals(
             tuple(self.names[i] for i in order),
             tuple(self.group[i] for i in order),
             tuple(self.domain[i] for i in order),
-            {key: value[rows] for key, value in self.vectors.items()},
-            np.array([place[int(i)] for i in self.window[rows]], dtype=np.int64),
-            self.start_s[rows],
-            None if self.bands is None else self.bands[rows],
+            {k: Segments(p.vector[rows[k]], place[p.window][rows[k]], p.start_s[rows[k]]) for k, p in self.segments.items()},
+            None if self.bands is None else self.bands[rows[self.reference]],
+            self.reference,
         )
 
-    @property
-    def meta(self) -> SegmentMeta:
-        """Metadata of the segments, as detectors want it."""
-        text = {k: np.array(v, dtype=object)[self.window] for k, v in (("clip_id", self.names), ("domain", self.domain))}
-        return SegmentMeta(
-            section=np.full(len(self.window), "00", dtype=object),
-            attributes=np.full(len(self.window), "{}", dtype=object),
-            start_s=self.start_s,
-            **text,
-        )
+    def meta(self, key: str) -> SegmentMeta:
+        """Metadata of an embedder's segments, as detectors want it."""
+        part = self.segments[key]
+        text = {k: np.array(v, dtype=object)[part.window] for k, v in (("clip_id", self.names), ("domain", self.domain))}
+        constant = {k: np.full(len(part.window), v, dtype=object) for k, v in (("section", "00"), ("attributes", "{}"))}
+        return SegmentMeta(start_s=part.start_s, **text, **constant)
 
 
 @dataclass(frozen=True)
@@ -124,29 +138,36 @@ def embed_normals(
     """Embed normal windows one after another; those that cannot be read are left out and listed."""
     skipped: list[Skipped] = []
     kept: list[tuple[str, str]] = []
-    parts: dict[str, list[NDArray[Any]]] = {key: [] for key in (*fronts.embedders, "start_s", "bands", "window")}
+    pieces: list[Piece] = []
     for window, group in zip(windows, groups, strict=True):
         name = window.recording.name
         named = name if window.start == 0 and window.stop == window.recording.n_samples else f"{name} @ {window.start_s:g} s"
         try:
-            piece = fronts.embed(window, clip_id=named, domain=domain)
+            pieces.append(fronts.embed(window, clip_id=named, domain=domain))
         except AudioError as error:
             skipped.append(Skipped(named, str(error)))
             continue
-        for key, vector in zip(fronts.embedders, piece.vectors, strict=True):
-            parts[key].append(vector)
-        parts["start_s"].append(piece.meta.start_s)
-        parts["window"].append(np.full(len(piece.meta), len(kept), dtype=np.int64))
-        if piece.bands is not None:
-            parts["bands"].append(piece.bands)
         kept.append((named, group))
     if not kept:
         return None, skipped
-    joined = {key: np.concatenate(values) for key, values in parts.items() if values}
-    vectors = {key: joined[key] for key in fronts.embedders}
+    segments = {
+        key: _joined(
+            [
+                Segments(p.vectors[key], np.full(len(p.starts_s[key]), i, dtype=np.int64), p.starts_s[key])
+                for i, p in enumerate(pieces)
+            ]
+        )
+        for key in fronts.embedders
+    }
+    spectra = [piece.bands for piece in pieces if piece.bands is not None]
     names, owners = (tuple(column) for column in zip(*kept, strict=True))
-    domains = (domain,) * len(kept)
-    return Normals(names, owners, domains, vectors, joined["window"], joined["start_s"], joined.get("bands")), skipped
+    bands = np.concatenate(spectra) if spectra else None
+    return Normals(names, owners, (domain,) * len(kept), segments, bands, pieces[0].reference), skipped
+
+
+def _joined(parts: Sequence[Segments]) -> Segments:
+    columns = ([getattr(part, name) for part in parts] for name in ("vector", "window", "start_s"))
+    return Segments(*(np.concatenate(column) for column in columns))
 
 
 def fit_model(fronts: Fronts, normals: Normals, *, seed: int) -> tuple[Model, dict[str, Floats]]:
@@ -159,16 +180,16 @@ def fit_model(fronts: Fronts, normals: Normals, *, seed: int) -> tuple[Model, di
     """
     config = fronts.config
     fold = _folds(normals, n_folds=config.folds, seed=seed)
-    rows = np.arange(len(normals.window))
-    model = Model(fronts, _detectors(config, fronts, normals, rows, seed=seed), bands=_bands(fronts, normals))
+    model = Model(fronts, _detectors(fronts, normals, np.ones(len(fold), dtype=bool), seed=seed), bands=_bands(fronts, normals))
     scores = {name: np.full(len(normals.names), np.nan) for name in config.members}
     for number in sorted(set(fold.tolist()) - {-1}):
-        held_out = fold[normals.window] == number
-        part = Model(fronts, _detectors(config, fronts, normals, rows[~held_out], seed=seed))
-        clips, index = np.unique(normals.window[held_out], return_inverse=True)
-        raw = part.raw({key: value[held_out] for key, value in normals.vectors.items()})
-        for name, values in part.pooled(raw, index.astype(np.int64)).items():
-            scores[name][clips] = values
+        part = Model(fronts, _detectors(fronts, normals, fold != number, seed=seed))
+        windows = np.flatnonzero(fold == number)
+        held_out = {key: fold[own.window] == number for key, own in normals.segments.items()}
+        raw = part.raw({key: own.vector[held_out[key]] for key, own in normals.segments.items()})
+        index = {key: np.searchsorted(windows, own.window[held_out[key]]) for key, own in normals.segments.items()}
+        for name, values in part.pooled(raw, index).items():
+            scores[name][windows] = values
     used = fold >= 0
     cross = {name: values[used] for name, values in scores.items()}
     model.standardisers = {name: Standardiser.fit(values) for name, values in cross.items()}
@@ -205,14 +226,14 @@ def _folds(normals: Normals, *, n_folds: int, seed: int) -> NDArray[np.int64]:
     return fold
 
 
-def _detectors(
-    config: ModelConfig, fronts: Fronts, normals: Normals, rows: NDArray[np.int64], *, seed: int
-) -> dict[str, Detector[Any]]:
+def _detectors(fronts: Fronts, normals: Normals, used: NDArray[np.bool_], *, seed: int) -> dict[str, Detector[Any]]:
+    """Fit every member to the windows that are ``used``."""
     detectors = {}
-    meta = normals.meta
-    for name, member in config.members.items():
+    for name, member in fronts.config.members.items():
+        key = fronts.embedder_of[name]
+        part = normals.segments[key]
         detector: Detector[Any] = make("detectors", member.detector)
-        detector.fit(batches_of(normals.vectors[fronts.embedder_of[name]], meta, rows), seed=seed)
+        detector.fit(batches_of(part.vector, normals.meta(key), np.flatnonzero(used[part.window])), seed=seed)
         detectors[name] = detector
     return detectors
 

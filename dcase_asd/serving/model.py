@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcase_asd.detectors.base import Detector
-from dcase_asd.errors import AudioError, FormatError
+from dcase_asd.errors import AudioError
 from dcase_asd.extractors.base import Extractor
 from dcase_asd.extractors.embed import embed_store
 from dcase_asd.features.base import Feature
-from dcase_asd.features.segments import SegmentMeta, segment_frames
+from dcase_asd.features.segments import segment_frames
 from dcase_asd.features.signal import resample
 from dcase_asd.features.statistics import Moments
 from dcase_asd.features.store import FeatureStore
@@ -38,18 +38,21 @@ class Piece:
 
     Attributes
     ----------
-    vectors : tuple of ndarray [segment, dim]
-        One per embedder.
-    meta : SegmentMeta
-        ``start_s`` counts from the start of the window.
+    vectors : mapping of embedder to ndarray [segment, dim]
+        Embedders may differ by a segment: each counts in frames of its own front.
+    starts_s : mapping of embedder to ndarray [segment]
+        From the start of the window.
+    reference : str
+        The embedder whose segments stand for places in the window.
     length_s : float
-        Of a segment.
+        Of a segment of the reference.
     bands : ndarray [segment, band] or None
-        Mean spectrum of each segment, where a front has frequency bands.
+        Mean spectrum of each segment of the reference, where its front has frequency bands.
     """
 
-    vectors: tuple[NDArray[np.float32], ...]
-    meta: SegmentMeta
+    vectors: dict[str, NDArray[np.float32]]
+    starts_s: dict[str, Floats]
+    reference: str
     length_s: float
     bands: Floats | None
 
@@ -168,26 +171,25 @@ class Fronts:
     def embed(self, window: Window, *, clip_id: str = "", domain: str = "source") -> Piece:
         """Embed one window; raises as :meth:`frames`."""
         index = _index(clip_id, domain)
-        vectors, meta, bands, length_s = [], None, None, 0.0
-        made: dict[str, FeatureStore] = {}
+        reference = next((key for key, front in self.front_of.items() if front == self.band_front), self.embedders[0])
+        vectors: dict[str, NDArray[np.float32]] = {}
+        starts_s: dict[str, Floats] = {}
+        made: dict[str, NDArray[Any]] = {}
+        bands, length_s = None, 0.0
         for key, extractor in self.extractors.items():
             front = self.front_of[key]
-            feature = self.features[front]
             if front not in made:
-                frames = self.frames(window, front)
-                made[front] = FeatureStore(frames, None, index.assign(length=len(frames)))
-            rate = feature.frame_rate_hz
+                made[front] = self.frames(window, front)
+            rate = self.features[front].frame_rate_hz
             length, hop = segment_frames(self.config.length_s, self.config.overlap, frame_rate_hz=rate)
-            embedded = embed_store(extractor, made[front], segment_frames=length, hop_frames=hop, frame_rate_hz=rate)
-            vectors.append(embedded.vector)
-            if meta is None or front == self.band_front:
-                meta, length_s = embedded.meta, (length or len(made[front].data)) / rate
-            if bands is None and front == self.band_front:
-                bands = _band_means(made[front].data, np.round(embedded.meta.start_s * rate).astype(int), length)
-        if meta is None or len({len(v) for v in vectors}) != 1:
-            counts = ", ".join(f"{k}: {len(v)}" for k, v in zip(self.extractors, vectors, strict=True))
-            raise FormatError(f"{window.recording.name}: fronts cut it into different numbers of segments ({counts})")
-        return Piece(tuple(vectors), meta, length_s, bands)
+            store = FeatureStore(made[front], None, index.assign(length=len(made[front])))
+            embedded = embed_store(extractor, store, segment_frames=length, hop_frames=hop, frame_rate_hz=rate)
+            vectors[key], starts_s[key] = embedded.vector, embedded.meta.start_s
+            if key == reference:
+                length_s = (length or len(made[front])) / rate
+                first = np.round(embedded.meta.start_s * rate).astype(np.int64)
+                bands = _band_means(made[front], first, length) if front == self.band_front else None
+        return Piece(vectors, starts_s, reference, length_s, bands)
 
 
 @dataclass(frozen=True)
@@ -232,10 +234,11 @@ class Model:
             name: _scored(detector, vectors[self.fronts.embedder_of[name]]) for name, detector in sorted(self.detectors.items())
         }
 
-    def pooled(self, raw: Mapping[str, Floats], clip: NDArray[np.int64]) -> dict[str, Floats]:
-        """Pool segment scores to windows."""
+    def pooled(self, raw: Mapping[str, Floats], clip: Mapping[str, NDArray[np.int64]]) -> dict[str, Floats]:
+        """Pool members' segment scores to windows; ``clip`` holds each embedder's window numbers ``[segment]``."""
         method = self.fronts.config.aggregation
-        return {name: pool_segments(values, clip, method=method) for name, values in raw.items()}
+        of = self.fronts.embedder_of
+        return {name: pool_segments(values, clip[of[name]], method=method) for name, values in raw.items()}
 
     def combine(self, scores: Mapping[str, Floats]) -> Floats:
         """Average the members' standardised scores, in the order of their names."""
@@ -244,9 +247,15 @@ class Model:
     def score(self, window: Window) -> WindowScore:
         """Score one window; raises ``AudioError`` if it cannot be read or used."""
         piece = self.fronts.embed(window)
-        raw = self.raw(dict(zip(self.fronts.embedders, piece.vectors, strict=True)))
-        pooled = self.pooled(raw, np.zeros(len(piece.meta), dtype=np.int64))
-        return WindowScore(float(self.combine(pooled)[0]), self.combine(raw), piece)
+        raw = self.raw(piece.vectors)
+        pooled = self.pooled(raw, {key: np.zeros(len(starts), dtype=np.int64) for key, starts in piece.starts_s.items()})
+        wanted = piece.starts_s[piece.reference]
+        aligned = {name: raw[name][_nearest(piece.starts_s[self.fronts.embedder_of[name]], wanted)] for name in raw}
+        return WindowScore(float(self.combine(pooled)[0]), self.combine(aligned), piece)
+
+
+def _nearest(starts_s: Floats, wanted_s: Floats) -> NDArray[np.int64]:
+    return np.asarray(np.abs(starts_s[None, :] - wanted_s[:, None]).argmin(axis=1))
 
 
 def _scored(detector: Detector[Any], x: NDArray[np.float32]) -> Floats:

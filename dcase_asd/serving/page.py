@@ -112,7 +112,7 @@ def _drawn(scorer: Scorer, verdict: Verdict) -> tuple[ClipReport, object]:
         is_anomaly=bool(verdict.decision),
         domain="unknown",
         feature=feature,
-        score_times_s=window.start_s + piece.meta.start_s + piece.length_s / 2.0,
+        score_times_s=window.start_s + piece.starts_s[piece.reference] + piece.length_s / 2.0,
         segment_scores=verdict.details.segments,
     )
     samples = window.recording.read(window.start, window.stop)

@@ -24,7 +24,7 @@ from dcase_asd.io.atomic import write_json, write_text
 from dcase_asd.scores.normalisation import Standardiser
 from dcase_asd.scores.thresholds import Threshold
 from dcase_asd.serving import bundle
-from dcase_asd.serving.fitting import Calibration, Normals
+from dcase_asd.serving.fitting import Calibration, Normals, Segments
 from dcase_asd.serving.model import Bands, Fronts, Model
 from dcase_asd.serving.settings import resolve
 
@@ -125,9 +125,10 @@ def _without_paths(model: dict[str, Any]) -> dict[str, Any]:
 
 
 def _normals_tensors(normals: Normals, bands: Bands | None) -> dict[str, NDArray[Any]]:
-    text = json.dumps([normals.names, normals.group, normals.domain], ensure_ascii=False).encode()
-    tensors: dict[str, NDArray[Any]] = {f"vectors.{key}": value for key, value in normals.vectors.items()}
-    tensors |= {"window": normals.window, "start_s": normals.start_s, "text": np.frombuffer(text, dtype=np.uint8)}
+    text = json.dumps([normals.names, normals.group, normals.domain, [normals.reference]], ensure_ascii=False).encode()
+    tensors: dict[str, NDArray[Any]] = {"text": np.frombuffer(text, dtype=np.uint8)}
+    for key, part in normals.segments.items():
+        tensors |= {f"{key}.vector": part.vector, f"{key}.window": part.window, f"{key}.start_s": part.start_s}
     if normals.bands is not None:
         tensors["bands"] = normals.bands
     if bands is not None:
@@ -136,9 +137,11 @@ def _normals_tensors(normals: Normals, bands: Bands | None) -> dict[str, NDArray
 
 
 def _normals(tensors: dict[str, NDArray[Any]], fronts: Fronts) -> tuple[Normals, Bands | None]:
-    names, group, domain = (tuple(map(str, column)) for column in json.loads(tensors["text"].tobytes()))
-    vectors = {key: tensors[f"vectors.{key}"] for key in fronts.embedders}
-    normals = Normals(names, group, domain, vectors, tensors["window"], tensors["start_s"], tensors.get("bands"))
+    names, group, domain, reference = (tuple(map(str, column)) for column in json.loads(tensors["text"].tobytes()))
+    segments = {
+        key: Segments(*(tensors[f"{key}.{part}"] for part in ("vector", "window", "start_s"))) for key in fronts.embedders
+    }
+    normals = Normals(names, group, domain, segments, tensors.get("bands"), reference[0])
     bands = Bands(*(tensors[f"band.{k}"] for k in ("center_hz", "mean", "std"))) if "band.mean" in tensors else None
     return normals, bands
 
@@ -149,7 +152,7 @@ def _provenance(normals: Normals) -> dict[str, Any]:
         "versions": {"dcase_asd": __version__, "python": platform.python_version(), **{p: metadata.version(p) for p in packages}},
         "n_windows": {d: normals.domain.count(d) for d in ("source", "target")},
         "n_groups": len(set(normals.group)),
-        "n_segments": len(normals.window),
+        "n_segments": len(normals.segments[normals.reference].window),
     }
 
 

@@ -23,7 +23,7 @@ class Place(tuple[float, float, float, float]):
 def locate(scored: WindowScore, window: Window, bands: Bands | None) -> Place:
     """Return the segment that scores highest, and the frequency range in it that differs most from normal."""
     best = int(np.argmax(scored.segments))
-    from_s = window.start_s + float(scored.piece.meta.start_s[best])
+    from_s = window.start_s + float(scored.piece.starts_s[scored.piece.reference][best])
     end_s = window.stop / window.recording.sample_rate_hz
     to_s = min(from_s + scored.piece.length_s, end_s)
     if bands is None or scored.piece.bands is None:

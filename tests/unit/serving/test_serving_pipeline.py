@@ -61,7 +61,8 @@ def test_same_scores_as_the_pipeline(tmp_path: Path) -> None:
     model = scorer._fitted()[0]
     for verdict in scorer.verdicts(data / "test"):
         piece = verdict.details.piece
-        found = model.pooled(model.raw({"embedder0": piece.vectors[0]}), np.zeros(len(piece.meta), dtype=np.int64))["mean_knn"]
+        index = {"embedder0": np.zeros(len(piece.vectors["embedder0"]), dtype=np.int64)}
+        found = model.pooled(model.raw(piece.vectors), index)["mean_knn"]
         clip = next(name for name in raw.index if name.endswith(Path(verdict.file).stem))
         assert found[0] == raw[clip], clip
     assert len(raw) == 4
