@@ -90,6 +90,8 @@ class Fronts:
         self.config = config
         self.channel = channel
         self.features: dict[str, Feature[Any]] = {name: make("features", item) for name, item in config.fronts.items()}
+        #: Lowest rate of the normal recordings; 0 before it is known.
+        self.recorded_hz = 0
         self.statistics: dict[str, Moments | None] = dict.fromkeys(config.fronts)
         self.extractors: dict[str, Extractor[Any]] = {}
         self.front_of: dict[str, str] = {}
@@ -121,7 +123,8 @@ class Fronts:
     @property
     def lowest_rate_hz(self) -> int:
         """Recordings below this rate lack frequencies that the model looks at."""
-        return max(feature.input_rate_hz for feature in self.features.values())
+        rates = [feature.input_rate_hz for feature in self.features.values()]
+        return min(max(rates), self.recorded_hz or max(rates))
 
     def waveform(self, window: Window, front: str) -> NDArray[np.float32]:
         """Return the samples of a window as a front wants them.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dcase_asd.errors import AudioError, NotFittedError, UsageError
@@ -14,52 +13,13 @@ from dcase_asd.serving.fitting import Calibration, Normals, calibrate, embed_nor
 from dcase_asd.serving.model import Fronts, Model, WindowScore
 from dcase_asd.serving.recordings import Recording, Skipped, Sources, Window, find, windows
 from dcase_asd.serving.settings import ModelConfig, resolve
+from dcase_asd.serving.verdict import COLUMNS, Verdict
 from dcase_asd.serving.where import locate
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["COLUMNS", "Scorer", "Verdict"]
-
-#: Columns of a score table, in this order.
-COLUMNS = ("file", "score", "decision", "percentile", "from_s", "to_s", "from_hz", "to_hz")
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What is said about one recording.
-
-    Attributes
-    ----------
-    file : str
-    score : float
-        Higher is more anomalous; 0 is the mean of normal recordings, 1 their standard deviation (before averaging members).
-        Of a recording longer than a minute, that of its most anomalous window.
-    decision : int
-        1: above the threshold.
-    percentile : float
-        Per cent of the normal recordings that score lower.
-    from_s, to_s, from_hz, to_hz : float
-        Where it is most anomalous.
-    window : Window
-    details : WindowScore
-    """
-
-    file: str
-    score: float
-    decision: int
-    percentile: float
-    from_s: float
-    to_s: float
-    from_hz: float
-    to_hz: float
-    window: Window
-    details: WindowScore
-
-    @property
-    def row(self) -> dict[str, Any]:
-        """The values of :data:`COLUMNS`."""
-        return {name: getattr(self, name) for name in COLUMNS}
 
 
 class Scorer:
@@ -159,6 +119,7 @@ class Scorer:
             raise AudioError("no usable recording of the second condition; leave it out or repair the files")
         advice = self._advice(seen)
         fronts = Fronts(resolve(advice.model), channel=self.channel)
+        fronts.recorded_hz = min(rate for found in seen.values() for rate in found.rates_hz)
         pieces = {domain: _cut(found.recordings, fronts.config) for domain, found in seen.items()}
         fronts.observe(sorted(pieces["source"], key=lambda w: (w.recording.name, w.start)))
         self._advice_given = advice.lines

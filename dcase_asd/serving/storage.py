@@ -61,6 +61,7 @@ def save_scorer(scorer: Scorer, path: str | os.PathLike[str]) -> None:
                 "threshold": dataclasses.asdict(calibration.threshold),
                 "wanted_rate": calibration.wanted_rate,
                 "standardisers": {name: dataclasses.asdict(value) for name, value in model.standardisers.items()},
+                "recorded_hz": fronts.recorded_hz,
                 "statistics": {k: None if m is None else dataclasses.asdict(m) for k, m in fronts.statistics.items()},
                 "advice": list(scorer._advice_given),
                 "sentences": list(scorer.advice_),
@@ -88,6 +89,7 @@ def _restore(cls: type[S], folder: Path, record: dict[str, Any]) -> S:
     config = resolve(record["model"])
     extractors = {path.name: load_extractor(path) for path in sorted(folder.glob("embedder*"))}
     fronts = Fronts(config, channel=scorer.channel, extractors=extractors)
+    fronts.recorded_hz = int(record["recorded_hz"])
     fronts.statistics = {key: None if value is None else Moments(**value) for key, value in record["statistics"].items()}
     model = Model(
         fronts,

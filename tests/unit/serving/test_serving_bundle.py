@@ -170,6 +170,7 @@ def test_pretrained_weights_travel_without_their_path(write: Write, tmp_path: Pa
     scorer = Scorer(false_alarms=0.3, weights=str(weights)).fit(waves, sample_rate_hz=16000)
     assert "sound_nearest" in scorer._fitted()[0].detectors
     expected = scorer.score([machine(9, seconds=1.0)], sample_rate_hz=16000)
+    assert len(expected) == 1
     scorer.save(tmp_path / "b")
     weights.unlink()
     assert not [p for p in (tmp_path / "b").rglob("*.json") if "secret place" in p.read_text()]
