@@ -62,7 +62,9 @@ def test_three_recordings_and_an_honest_promise(normals: Path, write: Write) -> 
     text = "\n".join(scorer.advice_)
     assert "ATTENTION: 1 in 100 was asked for, but 3 recordings can promise no less than 1 in 4" in text
     assert "99 are needed" in text
-    assert scorer.score(write("x.wav", machine(5, fault=True)))["decision"].tolist() == [1]
+    # three recordings say little about the spread of normal: the order is right, an alarm is not promised
+    scores = scorer.score([write("x.wav", machine(5, fault=True)), write("y.wav", machine(5))])["score"]
+    assert scores[0] > scores[1] + 1.0
 
 
 @pytest.mark.parametrize("n", [0, 1])
