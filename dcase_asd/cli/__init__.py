@@ -22,7 +22,10 @@ __all__ = ["main"]
 VERBS = {
     "run": "Run the stages of a recipe.",
     "list": "List detectors, extractors, features, corpora, ensembles, rules or recipes.",
-    "info": "Show versions, devices and one plug-in's options.",
+    "info": "Show versions, devices one plug-in's options, or a bundle.",
+    "fit": "Fit a detector to recordings of your own machine.",
+    "score": "Score recordings with a fitted detector.",
+    "update": "Add normal recordings to a fitted detector.",
     "synth": "Synthesise a corpus of machine recordings.",
     "download": "Download a challenge year's recordings.",
     "manifest": "Make or check the table of clips of a corpus.",

@@ -1,6 +1,8 @@
-"""``dcase-asd info``: versions and devices, or everything about one plug-in."""
+"""``dcase-asd info``: versions and devices, or everything about one plug-in or bundle."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import click
 
@@ -10,8 +12,12 @@ __all__ = ["command"]
 @click.command(name="info", context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("name", required=False, default="")
 def command(name: str) -> None:
-    """Show interpreter, versions and devices; with NAME (such as detectors/gmm or gmm) its description and options."""
-    if name:
+    """Show interpreter, versions and devices; with NAME (detectors/gmm, gmm, or a bundle's path) what it is."""
+    if name and Path(name).exists():
+        from dcase_asd.serving.commands import info_command
+
+        info_command(name)
+    elif name:
         _plugin(name)
     else:
         _environment()

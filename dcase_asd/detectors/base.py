@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
@@ -20,7 +20,7 @@ from dcase_asd.features.segments import SegmentMeta
 from dcase_asd.io.arrays import load_tensors, save_tensors
 from dcase_asd.io.atomic import write_json
 
-__all__ = ["Batch", "Batches", "Detector", "Scores", "check_input", "load_detector", "save_detector"]
+__all__ = ["Batch", "Batches", "Detector", "Scores", "batches_of", "check_input", "load_detector", "save_detector"]
 
 C = TypeVar("C")
 Tensors = dict[str, NDArray[Any]]
@@ -141,6 +141,18 @@ class Detector(ABC, Generic[C]):
     @abstractmethod
     def load_state(self, tensors: Mapping[str, NDArray[Any]]) -> None:
         """Take over what :meth:`state` returned; raises ``FormatError`` if tensors are missing."""
+
+
+def batches_of(x: NDArray[Any], meta: SegmentMeta, rows: NDArray[np.int64], *, size: int = 64) -> Batches:
+    """Return a factory of passes over the chosen ``rows`` of ``x [segment, ...]`` in batches of bounded size."""
+
+    def one_pass() -> Iterator[Batch]:
+        for start in range(0, len(rows), size):
+            chosen = rows[start : start + size]
+            key = np.arange(start, start + len(chosen), dtype=np.int64)
+            yield Batch(x=np.asarray(x[chosen]), key=key, meta=meta.take(chosen))
+
+    return one_pass
 
 
 def check_input(

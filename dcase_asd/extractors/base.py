@@ -58,6 +58,8 @@ class Extractor(ABC, Generic[C]):
 
     #: False for extractors that learn nothing from the corpus; stage 3 then only records them.
     trains: ClassVar[bool] = False
+    #: Frames per second the segments must have (a waveform's frames are its samples); None takes any.
+    input_rate_hz: ClassVar[float | None] = None
 
     def __init__(self, config: C) -> None:
         self.config = config

@@ -48,7 +48,7 @@ def embed_store(
     Raises
     ------
     ConfigError
-        If a frame count or the batch size is out of range.
+        If a frame count or the batch size is out of range, or the extractor needs another frame rate.
     FormatError
         If the store is empty, or what the extractor returns does not fit (NaN, wrong count, maps of different shapes).
     """
@@ -56,6 +56,11 @@ def embed_store(
         raise ConfigError(
             "expected segment_frames >= 0, hop_frames >= 1 and batch_size >= 1; "
             f"got {segment_frames}, {hop_frames} and {batch_size}"
+        )
+    if extractor.input_rate_hz not in (None, frame_rate_hz):
+        raise ConfigError(
+            f"{type(extractor).__name__} needs features at {extractor.input_rate_hz:g} frames per second, these have "
+            f"{frame_rate_hz:g}; set features to name: waveform, sample_rate_hz: {extractor.input_rate_hz:g}, resample: true"
         )
     rows, starts = _places(store, segment_frames=segment_frames, hop_frames=hop_frames)
     vectors = maps = powers = None

@@ -14,7 +14,7 @@ from dcase_asd.errors import ConfigError, FormatError
 from dcase_asd.io.arrays import load_array, save_array
 from dcase_asd.io.tables import read_table, write_table
 
-__all__ = ["Embeddings", "SegmentMeta", "repeat_to_length", "segment_starts"]
+__all__ = ["Embeddings", "SegmentMeta", "repeat_to_length", "segment_frames", "segment_starts"]
 
 
 @dataclass(frozen=True)
@@ -103,6 +103,17 @@ class Embeddings:
 
 
 _SEGMENT_COLUMNS = {"clip_id": "str", "section": "str", "domain": "str", "attributes": "str", "start_s": "float"}
+
+
+def segment_frames(length_s: float, overlap: float, *, frame_rate_hz: float) -> tuple[int, int]:
+    """Return length and hop of a segment in frames; (0, 0) takes whole clips.
+
+    Seed 002, Section 4.2: 5.0 s segments with 75 % overlap, a hop of 1.25 s.
+    """
+    if length_s <= 0 or frame_rate_hz <= 0:
+        return 0, 0
+    length = max(round(length_s * frame_rate_hz), 1)
+    return length, max(round(length_s * (1.0 - overlap) * frame_rate_hz), 1)
 
 
 def segment_starts(n_frames: int, *, length: int, hop: int) -> NDArray[np.int64]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from dcase_asd import config as configs
 from dcase_asd import registry
-from dcase_asd.detectors.base import Batch, Batches, load_detector, save_detector
+from dcase_asd.detectors.base import batches_of, load_detector, save_detector
 from dcase_asd.errors import DataError, StageError
 from dcase_asd.features.segments import Embeddings
 from dcase_asd.io.atomic import write_json
@@ -26,7 +26,6 @@ __all__ = ["CALIBRATION", "DetectorsStage", "detector_input", "detector_units", 
 
 #: Which clips calibrate which saved model: ``{"": [clip ids]}`` or one entry per cross-fitting fold.
 CALIBRATION = "calibration.json"
-_BATCH = 64
 
 
 class DetectorsStage(Stage):
@@ -88,7 +87,7 @@ def _fit(config: Mapping[str, Any], embeddings: Embeddings, rows: NDArray[np.int
     detector = plugin.implementation(plugin_values)
     detector.workdir = work
     x = detector_input(embeddings, config)
-    detector.fit(batches(x, embeddings, rows), seed=config["seed"])
+    detector.fit(batches_of(x, embeddings.meta, rows), seed=config["seed"])
     save_detector(folder, plugin.name, detector)
     for path in sorted(work.glob("*.csv")):
         (folder / path.name).write_bytes(path.read_bytes())
@@ -164,18 +163,3 @@ def detector_input(embeddings: Embeddings, config: Mapping[str, Any]) -> NDArray
             "set return_map: true on the extractor"
         )
     return embeddings.map
-
-
-def batches(x: NDArray[Any], embeddings: Embeddings, rows: NDArray[np.int64]) -> Batches:
-    """Return a factory of passes over the chosen segments in batches of bounded size."""
-
-    def one_pass() -> Iterator[Batch]:
-        for start in range(0, len(rows), _BATCH):
-            chosen = rows[start : start + _BATCH]
-            yield Batch(
-                x=np.asarray(x[chosen]),
-                key=np.arange(start, start + len(chosen), dtype=np.int64),
-                meta=embeddings.meta.take(chosen),
-            )
-
-    return one_pass

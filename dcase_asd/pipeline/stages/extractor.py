@@ -10,6 +10,7 @@ from dcase_asd import registry
 from dcase_asd.detectors.base import save_detector
 from dcase_asd.errors import StageError
 from dcase_asd.extractors.base import Extractor, TrainingData, save_extractor
+from dcase_asd.features.segments import segment_frames as frames_of
 from dcase_asd.features.store import FeatureFolder
 from dcase_asd.manifests.schema import Manifest
 from dcase_asd.manifests.splits import validation_clips
@@ -104,11 +105,5 @@ def extractor_units(context: Context) -> list[tuple[str, int, str]]:
 
 
 def segment_frames(segments: Mapping[str, Any], frame_rate_hz: float) -> tuple[int, int]:
-    """Return length and hop of a segment in frames; (0, 0) takes whole clips.
-
-    Seed 002, Section 4.2: 5.0 s segments with 75 % overlap, a hop of 1.25 s.
-    """
-    if segments["length_s"] <= 0 or frame_rate_hz <= 0:
-        return 0, 0
-    length = max(round(segments["length_s"] * frame_rate_hz), 1)
-    return length, max(round(segments["length_s"] * (1.0 - segments["overlap"]) * frame_rate_hz), 1)
+    """Return length and hop of a segment in frames; (0, 0) takes whole clips."""
+    return frames_of(segments["length_s"], segments["overlap"], frame_rate_hz=frame_rate_hz)

@@ -1,0 +1,182 @@
+"""Recordings to fit on or to score: files, folders of files, arrays; and the windows that long ones are cut into."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dcase_asd.errors import AudioError, UsageError
+from dcase_asd.features.segments import segment_starts
+from dcase_asd.io.audio import read_audio, read_header
+
+__all__ = ["SUFFIXES", "Found", "Recording", "Skipped", "Sources", "Window", "find", "windows"]
+
+#: What libsndfile reads; in a folder anything else is passed over, a file named by itself is tried whatever its ending.
+SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".w64", ".rf64", ".caf")
+
+#: One path or array, or several.
+Sources = str | os.PathLike[str] | NDArray[Any] | Iterable[str | os.PathLike[str] | NDArray[Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class Recording:
+    """One recording: a file that is read piece by piece, or an array.
+
+    Attributes
+    ----------
+    name : str
+        The path as it was given or found; ``array 0`` and so on for arrays.
+    n_samples, sample_rate_hz, n_channels : int
+    path : Path or None
+    waveform : ndarray [channel, sample] or None
+    """
+
+    name: str
+    n_samples: int
+    sample_rate_hz: int
+    n_channels: int
+    path: Path | None = None
+    waveform: NDArray[np.float32] | None = None
+
+    @property
+    def duration_s(self) -> float:
+        """Length in seconds."""
+        return self.n_samples / self.sample_rate_hz
+
+    def read(self, start: int, stop: int) -> NDArray[np.float32]:
+        """Return samples ``[channel, sample]``; raises ``AudioError`` if the file cannot be decoded."""
+        if self.waveform is not None:
+            return self.waveform[:, start:stop]
+        return read_audio(Path(self.name) if self.path is None else self.path, start=start, stop=stop)[0]
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A recording that could not be used, and why."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Found:
+    """What :func:`find` found.
+
+    Attributes
+    ----------
+    recordings : tuple of Recording
+    skipped : tuple of Skipped
+        Files that are no readable recordings although they are named like one, or were named by themselves.
+    n_other : int
+        Other files in the folders, passed over.
+    """
+
+    recordings: tuple[Recording, ...]
+    skipped: tuple[Skipped, ...]
+    n_other: int
+
+
+@dataclass(frozen=True)
+class Window:
+    """The samples ``start`` to ``stop`` of a recording."""
+
+    recording: Recording
+    start: int
+    stop: int
+
+    @property
+    def start_s(self) -> float:
+        """Where the window begins, in seconds."""
+        return self.start / self.recording.sample_rate_hz
+
+
+def find(sources: Sources, *, sample_rate_hz: int | None = None) -> Found:
+    """List the recordings that paths and arrays stand for, in the order given, folders sorted by path.
+
+    Parameters
+    ----------
+    sources : path, array, or several
+        A folder stands for the recordings in and below it; an array is ``[sample]`` or ``[channel, sample]``.
+    sample_rate_hz : int, optional
+        Rate of the arrays.
+
+    Raises
+    ------
+    UsageError
+        If arrays come without a rate, or have a wrong shape.
+    """
+    recordings: list[Recording] = []
+    skipped: list[Skipped] = []
+    n_other = 0
+    for number, item in enumerate(_several(sources)):
+        if isinstance(item, np.ndarray):
+            recordings.append(_of_array(item, name=f"array {number}", sample_rate_hz=sample_rate_hz))
+            continue
+        path = Path(item)
+        paths, passed_over = _below(path) if path.is_dir() else ([path], 0)
+        n_other += passed_over
+        for one in paths:
+            result = _of_file(one)
+            (recordings if isinstance(result, Recording) else skipped).append(result)  # type: ignore[arg-type]
+    return Found(tuple(recordings), tuple(skipped), n_other)
+
+
+def windows(recording: Recording, *, whole_s: float, window_s: float) -> list[Window]:
+    """Return the recording as one window if it is at most ``whole_s`` long, else cut into pieces of ``window_s``.
+
+    The pieces follow one another; the last one ends where the recording ends.
+    """
+    if recording.duration_s <= whole_s:
+        return [Window(recording, 0, recording.n_samples)]
+    length = max(round(window_s * recording.sample_rate_hz), 1)
+    starts = segment_starts(recording.n_samples, length=length, hop=length)
+    return [Window(recording, int(start), int(start) + length) for start in starts]
+
+
+def _several(sources: Sources) -> Sequence[Any]:
+    if isinstance(sources, (str, os.PathLike, np.ndarray)):
+        return [sources]
+    return list(sources)
+
+
+def _below(folder: Path) -> tuple[list[Path], int]:
+    files = [path for path in _walk(folder) if not path.name.startswith(".")]
+    found = [path for path in files if path.suffix.lower() in SUFFIXES]
+    return found, len(files) - len(found)
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    for place, folders, files in os.walk(folder):
+        folders.sort()
+        yield from (Path(place) / name for name in sorted(files))
+
+
+def _of_file(path: Path) -> Recording | Skipped:
+    try:
+        header = read_header(path)
+    except AudioError as error:
+        return Skipped(str(path), str(error))
+    if header.n_samples < 1:
+        return Skipped(str(path), f"{path}: no samples in it")
+    return Recording(str(path), header.n_samples, header.sample_rate_hz, header.n_channels, path=path)
+
+
+def _of_array(array: NDArray[Any], *, name: str, sample_rate_hz: int | None) -> Recording:
+    if sample_rate_hz is None or sample_rate_hz < 1:
+        raise UsageError(f"{name}: arrays need sample_rate_hz, got {sample_rate_hz}")
+    if array.ndim not in (1, 2) or array.size == 0 or array.dtype.kind != "f":
+        raise UsageError(
+            f"{name}: expected floating-point samples [sample] or [channel, sample] in -1..1, got {array.dtype} {array.shape}"
+        )
+    waveform = np.atleast_2d(np.asarray(array, dtype=np.float32))
+    if len(waveform) > waveform.shape[1]:
+        raise UsageError(f"{name}: {len(waveform)} channels of {waveform.shape[1]} samples; turn the array round with .T")
+    if not np.isfinite(waveform).all():
+        raise UsageError(f"{name}: samples are NaN or infinite")
+    return Recording(name, waveform.shape[1], sample_rate_hz, len(waveform), waveform=waveform)

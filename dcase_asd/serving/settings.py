@@ -1,0 +1,123 @@
+"""What a model for one's own machine is made of: fronts, members, segments; the resolved form is what a bundle holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import field
+from typing import Any
+
+from dcase_asd import config as configs
+from dcase_asd import registry
+from dcase_asd.config import configclass
+from dcase_asd.errors import ConfigError, nearest
+from dcase_asd.features.base import Feature
+from dcase_asd.scores.pooling import methods
+
+__all__ = ["MemberConfig", "ModelConfig", "make", "resolve"]
+
+
+@configclass
+class MemberConfig:
+    """One detector of the ensemble.
+
+    Attributes
+    ----------
+    front : str
+        Which front's features it reads.
+    extractor, detector : mapping
+        ``name`` (a registered plug-in) and that plug-in's own keys. Of a detector with a grid the first point is used.
+    """
+
+    front: str
+    extractor: dict[str, Any]
+    detector: dict[str, Any]
+
+
+@configclass
+class ModelConfig:
+    """A whole model.
+
+    Attributes
+    ----------
+    fronts : mapping
+        Name to feature: ``name`` and its keys.
+    members : mapping
+        Name to member; scores are standardised by those of normal recordings and averaged.
+    length_s, overlap : float
+        Segments of a recording; length 0 takes the recording whole.
+    aggregation : str
+        Pooling of segment scores to a recording's.
+    folds : int
+        Cross-fitting: every normal recording is scored by a model that has not seen it.
+    whole_s, window_s : float
+        Recordings longer than ``whole_s`` are cut into windows of ``window_s``, each decided on by itself.
+    """
+
+    fronts: dict[str, dict[str, Any]]
+    members: dict[str, MemberConfig]
+    length_s: float = 5.0
+    overlap: float = 0.75
+    aggregation: str = "mean"
+    folds: int = 5
+    whole_s: float = 60.0
+    window_s: float = 10.0
+    description: str = ""
+    notes: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work."""
+        if not self.members or not self.fronts:
+            raise ConfigError("members and fronts: at least one of each is needed")
+        for name, member in self.members.items():
+            if member.front not in self.fronts:
+                raise ConfigError(f"members.{name}.front: no front {member.front!r}{nearest(member.front, self.fronts)}")
+        if self.aggregation not in methods() or self.aggregation == "power_weighted":
+            known = [m for m in methods() if m != "power_weighted"]
+            raise ConfigError(f"aggregation {self.aggregation!r}{nearest(self.aggregation, known)}; known: {', '.join(known)}")
+        if self.length_s < 0 or not 0 <= self.overlap < 1 or self.folds < 2 or not 0 < self.window_s <= self.whole_s:
+            raise ConfigError(
+                "expected length_s >= 0, 0 <= overlap < 1, folds >= 2 and 0 < window_s <= whole_s; got "
+                f"{self.length_s}, {self.overlap}, {self.folds}, {self.window_s}, {self.whole_s}"
+            )
+
+
+def resolve(values: Mapping[str, Any]) -> ModelConfig:
+    """Check a configuration and fill in every default of every plug-in; fronts and members are put in the order of their names.
+
+    Raises
+    ------
+    ConfigError, UnknownNameError
+        For an unknown key, a wrong value or an unknown plug-in (nearest name given).
+    """
+    config = configs.build(ModelConfig, values, where="model")
+    fronts = {name: _component("features", item, f"fronts.{name}") for name, item in sorted(config.fronts.items())}
+    members = {
+        name: MemberConfig(
+            front=member.front,
+            extractor=_component("extractors", member.extractor, f"members.{name}.extractor"),
+            detector=_component("detectors", member.detector, f"members.{name}.detector"),
+        )
+        for name, member in sorted(config.members.items())
+    }
+    plain = {key: value for key, value in configs.to_dict(config).items() if key not in {"fronts", "members"}}
+    return ModelConfig(fronts=fronts, members=members, **plain)
+
+
+def make(kind: str, item: Mapping[str, Any]) -> Any:
+    """Make the plug-in that a resolved component describes."""
+    plugin = registry.load(kind, item["name"])
+    rest = {key: value for key, value in item.items() if key != "name"}
+    made: Any = plugin.implementation(configs.build(plugin.config, rest, where=str(item["name"])))
+    if kind == "detectors" and not plugin.info.input.startswith("vector"):
+        raise ConfigError(f"detector {item['name']} reads {plugin.info.input}; own machines use detectors of vectors")
+    if kind == "features" and not isinstance(made, Feature):
+        raise ConfigError(f"feature {item['name']} does not read recordings; choose one of audio")
+    return made
+
+
+def _component(kind: str, item: Mapping[str, Any], where: str) -> dict[str, Any]:
+    if not isinstance(item.get("name"), str):
+        raise ConfigError(f"{where}: `name` is missing; one of {', '.join(registry.names(kind))}")
+    plugin = registry.load(kind, item["name"])
+    rest = {key: value for key, value in item.items() if key != "name"}
+    return {"name": plugin.name, **configs.to_dict(configs.build(plugin.config, rest, where=where))}
