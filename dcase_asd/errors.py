@@ -71,7 +71,12 @@ class UnknownNameError(UsageError):
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         names = sorted(known)
+        self._given = (kind, name, names)
         super().__init__(f"unknown {kind} {name!r}{nearest(name, names)}; known: {', '.join(names) or 'none'}")
+
+    def __reduce__(self) -> tuple[type[UnknownNameError], tuple[str, str, list[str]]]:
+        """Survive the way from a worker process to the runner: the default would call the constructor with the message."""
+        return type(self), self._given
 
 
 class DataError(DcaseAsdError):

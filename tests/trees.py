@@ -29,7 +29,7 @@ def write_wav(path: Path, **options: int) -> None:
     path.write_bytes(wav_bytes(path.as_posix(), **options))
 
 
-def make_year(root: Path, year: int, *, machines: tuple[str, ...] = (), raw: bool = True) -> int:
+def make_year(root: Path, year: int, *, machines: tuple[str, ...] = (), raw: bool = True, n_samples: int = N_SAMPLES) -> int:
     """Write a small corpus of the year below ``root``; return the number of its clips (copies not counted)."""
     spec = corpus_spec(f"dcase{year}")
     n_clips = 0
@@ -40,7 +40,7 @@ def make_year(root: Path, year: int, *, machines: tuple[str, ...] = (), raw: boo
                 continue
             names = [name for section in sections for name in clip_names(spec, subset, machine, section)]
             for name in names:
-                write_wav(base / machine / name, n_channels=spec.n_channels)
+                write_wav(base / machine / name, n_channels=spec.n_channels, n_samples=n_samples)
             n_clips += len(names)
             if year >= 2022:
                 _write_tables(base / machine, spec, subset, machine)

@@ -71,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; exit 0 on success, 1 on failure, 2 on wrong usage."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        cli.main(args=normalise(given), prog_name="dcase-asd", standalone_mode=False)
+        cli.main(args=normalise(given), prog_name="dcase-asd", standalone_mode=False, obj=given)
     except click.exceptions.Exit as done:
         sys.exit(done.exit_code)
     except click.Abort:
@@ -88,4 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:  # permissions, a full disk, a folder that is a file: the system says what and where
+        click.echo(f"error: {error.strerror or error}{': ' + str(error.filename) if error.filename else ''}", err=True)
         sys.exit(1)

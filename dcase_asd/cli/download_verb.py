@@ -19,9 +19,8 @@ __all__ = ["command"]
 @click.option("--base-url", default="", help="Another server with the same interface (default: the public archive).")
 def command(year: int, *, dest: Path, machines: str, subsets: str, nj: int, keep_archives: bool, base_url: str) -> None:
     """Download the recordings of challenge YEAR: resumable, verified by checksum, unpacked safely."""
-    from dcase_asd.download import download
+    from dcase_asd.download.corpus import download
 
-    options = {"base_url": base_url} if base_url else {}
     download(
         year,
         machines=machines.replace(",", " ").split(),
@@ -29,6 +28,6 @@ def command(year: int, *, dest: Path, machines: str, subsets: str, nj: int, keep
         dest=dest,
         nj=nj,
         keep_archives=keep_archives,
-        **options,
+        base_url=base_url or None,
     )
     click.echo(f"recordings of {year} in {dest}")

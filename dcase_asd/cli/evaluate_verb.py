@@ -28,11 +28,10 @@ def command(
     sections: bool,
 ) -> None:
     """Evaluate score folders by a challenge rule; rows are joined by file name, never by position."""
-    from dcase_asd.evaluation.organisers import evaluate_folder
+    from dcase_asd.evaluation.organisers import evaluate_folder, name_folders
     from dcase_asd.evaluation.tables import markdown, section_table, write_official_csv
 
-    named = {path.name or str(path): path for path in scores}
-    metrics = evaluate_folder(named, ground_truth, year=year, rule=rule)
+    metrics = evaluate_folder(name_folders(scores), ground_truth, year=year, rule=rule)
     for name, system in metrics.systems.items():
         interval = system.interval
         between = f", 95 % interval {interval.low:.6f} .. {interval.high:.6f}" if interval else ""

@@ -10,10 +10,13 @@ __all__ = ["command"]
 
 
 @click.command(name="results", context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--sections", is_flag=True, help="Also print tables per section (2020: machine ID), for each seed.")
 @click.argument("experiments", type=click.Path(path_type=Path), nargs=-1, required=True)
-def command(experiments: tuple[Path, ...]) -> None:
+def command(experiments: tuple[Path, ...], *, sections: bool) -> None:
     """Print the result pages of EXPERIMENTS (folders such as exp/oe, or exp for all of them), one after another."""
     from dcase_asd.errors import FormatError
+    from dcase_asd.evaluation.results import Metrics
+    from dcase_asd.evaluation.tables import markdown, section_table
 
     pages = sorted({page for folder in experiments for page in folder.glob("**/8_evaluate/RESULTS.md")})
     if not pages:
@@ -22,3 +25,6 @@ def command(experiments: tuple[Path, ...]) -> None:
         )
     for page in pages:
         click.echo(page.read_text(encoding="utf-8"))
+        for path in sorted(page.parent.glob("*/*/metrics.json")) if sections else []:
+            metrics = Metrics.read(path)
+            click.echo(f"Seed {path.parts[-3]}, {path.parts[-2]}, rule {metrics.rule}:\n\n{markdown(section_table(metrics))}")

@@ -45,7 +45,7 @@ def _cores() -> int:
 @click.option("--device", default="", help="Torch device, e.g. cuda:1; overrides --ngpu.")
 @click.option("--executor", "--cmd", default="local", show_default=True, help="Who runs the jobs.")
 @click.option("--address", default="", help="Scheduler address for executors that need one.")
-@click.option("--data-root", default="", show_default="$DCASE_ASD_DATA", help="Where raw data lie.")
+@click.option("--data-root", default="", show_default="$DCASE_ASD_DATA", help="Where raw data lie; relative to the recipe.")
 @click.option("--expdir", default="", show_default="exp", help="Where experiments go.")
 @click.option("--dumpdir", default="", show_default="dump", help="Where features go.")
 @click.option("--resume/--no-resume", default=True, show_default=True, help="Go on where an interrupted run stopped.")
@@ -80,5 +80,5 @@ def command(recipe: str, conf: str, overrides: tuple[str, ...], **options: Any) 
         list_only=options["list_"],
         resume=options["resume"],
         verbose=options["verbose"],
-        argv=sys.argv[1:],
+        argv=click.get_current_context().find_root().obj or sys.argv[1:],
     )

@@ -84,6 +84,10 @@ class Detector(ABC, Generic[C]):
     """
 
     incremental: ClassVar[bool] = False
+    #: Configuration keys that change scores but not the state: what an entry that adopts a trained state may still set.
+    scoring_keys: ClassVar[tuple[str, ...]] = ()
+    #: Where a fit that takes long keeps checkpoints and ``losses.csv``, so that an interrupted one resumes; None: nowhere.
+    workdir: Path | None = None
 
     def __init__(self, config: C) -> None:
         self.config = config
@@ -124,6 +128,11 @@ class Detector(ABC, Generic[C]):
         DataError
             For NaN or infinite values or a wrong shape.
         """
+
+    def module_and_input(self, shape: tuple[int, ...]) -> tuple[Any, Any] | None:
+        """Return the torch module that scores a segment of a shape and its input, to count operations; None without a network."""
+        del shape
+        return None
 
     @abstractmethod
     def state(self) -> Tensors:

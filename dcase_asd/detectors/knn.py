@@ -28,9 +28,9 @@ from dcase_asd.detectors._shared.grid import (
     text_to_tensor,
     wanted,
 )
-from dcase_asd.detectors._shared.nearest import Bank
+from dcase_asd.detectors._shared.nearest import Bank, Reading, squared_to_neighbors
 from dcase_asd.detectors.base import Batches, Detector, Scores, check_input, require_fitted
-from dcase_asd.errors import DataError
+from dcase_asd.errors import ConfigError, DataError
 from dcase_asd.registry import Info
 
 __all__ = ["INFO", "Config", "Knn"]
@@ -40,12 +40,17 @@ Array = NDArray[np.float64]
 INFO = Info(
     summary="distance to the nearest training embeddings, a whole grid of k and fit sets at once",
     implementation="Knn",
-    source="Ramaswamy et al. 2000; Mahalanobis distance and grid as in seed 002 (Fujimura et al. 2023), Section 4.2",
+    source="Ramaswamy et al. 2000; Mahalanobis distance and grid as in seed 002 (Fujimura et al. 2023), Section 4.2; "
+    "local_density: Wilkinghoff et al., ICASSP 2025",
     input="vector",
     cost="n_train x dim per segment, all training embeddings kept",
     strengths="no training, follows any shape of the normal set; few target clips count fully with separate_domains",
     weaknesses="memory and time grow with the training set; cosine forgets length and is bounded by 2",
 )
+
+#: Smallest local density, relative to the mean of its fit set: copies of a point must not make its neighbourhood infinitely
+#: anomalous. Our choice; training segments that are no copies lie far above it.
+_LEAST_DENSITY = 1e-3
 
 #: Blocks of points that a fit set consists of.
 _BLOCKS: dict[FitSet, tuple[str, ...]] = {
@@ -79,6 +84,12 @@ class Config(FitSetConfig):
     separate_domains : bool
         Fit set ``both``: the smaller one of the scores against source and against target points, so that a segment need
         be near one domain only, however few points it has. k is then limited by the smaller domain.
+    local_density : int
+        K of local-density normalisation, 0 for none: the distance to each training point is divided by the mean distance of
+        that point to its K nearest points of other clips in the same fit set (for ``pseudo_target``: to its K nearest other
+        mixtures), before the k nearest are sought. Sparse points, such as those of few target clips, then reach as far as
+        dense ones (Wilkinghoff et al., "Keeping the balance: anomaly score calculation for domain generalization",
+        ICASSP 2025). No mean distance counts as less than a thousandth of the average in its fit set.
     """
 
     n_neighbors: tuple[int, ...] = (1, 2, 4, 16, 32)
@@ -88,18 +99,21 @@ class Config(FitSetConfig):
     covariance: Literal["shared", "per_set"] = "shared"
     shrinkage: Shrinkage = "ledoit_wolf"
     separate_domains: bool = False
+    local_density: int = 0
 
     def __post_init__(self) -> None:
         FitSetConfig.__post_init__(self)
         check_sizes(self.n_neighbors, key="n_neighbors")
         check_shrinkage(self.shrinkage)
+        if self.local_density < 0:
+            raise ConfigError(f"local_density: expected a number of neighbours or 0 for none, got {self.local_density}")
 
 
 @dataclass(frozen=True)
 class _Pass:
     """One pass over distances: a metric, the points under it, and the fit sets read off it."""
 
-    fit_sets: tuple[str, ...]
+    fit_sets: tuple[FitSet, ...]
     whiten: Array | None
     bank: Bank
 
@@ -123,7 +137,7 @@ class Knn(Detector[Config]):
         Raises
         ------
         DataError
-            For non-finite values, a wrong shape, too few segments, or a singular covariance.
+            For non-finite values, a wrong shape, too few segments or (with ``local_density``) clips, or a singular covariance.
         """
         rows = gather(batches)
         fit_sets = available_fit_sets(self.config, n_target=len(rows.target), owner="knn")
@@ -133,6 +147,9 @@ class Knn(Detector[Config]):
         state["grid"] = text_to_tensor(grid)
         if self.config.metric == "mahalanobis":
             state |= self._metrics(fit_sets, blocks, rows=rows)
+        if self.config.local_density:
+            for name in fit_sets:
+                state |= self._densities(name, state, rows=rows)
         self.load_state(state)
 
     def _blocks(self, rows: TrainingRows, fit_sets: tuple[FitSet, ...], *, seed: int) -> dict[str, NDArray[Any]]:
@@ -166,6 +183,27 @@ class Knn(Detector[Config]):
         amount = moments.ledoit_wolf() if self.config.shrinkage == "ledoit_wolf" else float(self.config.shrinkage)
         return whitening(shrink(moments.covariance(), amount), name=f"knn: {name}")
 
+    def _densities(self, fit_set: FitSet, state: Mapping[str, NDArray[Any]], *, rows: TrainingRows) -> dict[str, Array]:
+        names = [name for name in _BLOCKS[fit_set] if f"block.{name}" in state]
+        counts = [len(state[f"block.{name}"]) for name in names]
+        group = np.arange(sum(counts))  # every mixture for itself
+        if rows.source_clip is not None and rows.target_clip is not None and "pseudo_target" not in names:
+            clips = {"source": rows.source_clip, "target": rows.target_clip}
+            group = np.unique(np.concatenate([clips[name] for name in names]), return_inverse=True)[1]
+        n_others = len(group) - int(np.bincount(group).max())
+        if self.config.local_density > n_others:
+            raise DataError(
+                f"knn: fit set {fit_set!r}: local_density {self.config.local_density} exceeds the {n_others} training segments "
+                "of other clips that some segment has; use a smaller number, more clips, or 0 for none"
+            )
+        whiten = self._whitening(fit_set, state)
+        points = np.concatenate([self._transform(state[f"block.{name}"], whiten) for name in names])
+        density = self._distance(squared_to_neighbors(points, group=group, k=self.config.local_density)).mean(axis=1)
+        if not density.any():
+            raise DataError(f"knn: fit set {fit_set!r}: all training segments are equal, local_density is undefined; set it to 0")
+        parts = np.split(np.maximum(density, _LEAST_DENSITY * density.mean()), np.cumsum(counts)[:-1])
+        return {f"density.{fit_set}.{name}": part for name, part in zip(names, parts, strict=True)}
+
     def score(self, x: NDArray[Any]) -> Scores:
         """Return distances to the nearest training segments (see :class:`Detector`)."""
         state = require_fitted(self._state, self)
@@ -176,7 +214,8 @@ class Knn(Detector[Config]):
         for one in self._passes:
             nearest = one.bank.nearest(self._transform(x, one.whiten), k=largest)
             distances = {name: self._distance(squared) for name, squared in nearest.items()}
-            found |= dict.fromkeys(one.fit_sets, distances)
+            for fit_set in one.fit_sets:
+                found[fit_set] = {b: distances[self._reading_name(fit_set, b)] for b in _BLOCKS[fit_set] if b in one.bank.blocks}
         parts = [
             (part_name(fit_set=name, k=k), values)
             for name, sizes in self._grid
@@ -184,7 +223,8 @@ class Knn(Detector[Config]):
         ]
         return as_scores(parts)
 
-    def _distance(self, squared: Array) -> Array:
+    def _distance(self, squared: NDArray[Any]) -> Array:
+        squared = np.asarray(squared, dtype=np.float64)
         # for unit vectors 1 - cosine = |a - b|^2 / 2
         return squared / 2.0 if self.config.metric == "cosine" else np.sqrt(squared)
 
@@ -213,7 +253,7 @@ class Knn(Detector[Config]):
         return np.asarray(np.cumsum(nearest, axis=1) / np.arange(1, nearest.shape[1] + 1))
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """Return the points as they came (``block.*``), the whitening matrices and the fitted grid."""
+        """Return the points as they came (``block.*``), whitening matrices, local densities and the fitted grid."""
         return dict(require_fitted(self._state, self))
 
     def load_state(self, tensors: Mapping[str, NDArray[Any]]) -> None:
@@ -226,12 +266,27 @@ class Knn(Detector[Config]):
         self._state = dict(tensors)
 
     def _pass(self, fit_sets: tuple[FitSet, ...], tensors: Mapping[str, NDArray[Any]]) -> _Pass:
-        whiten = None
-        if self.config.metric == "mahalanobis":
-            name = f"whiten.{fit_sets[0]}" if self.config.covariance == "per_set" else "whiten"
-            whiten = wanted(tensors, name, owner=self)
+        whiten = self._whitening(fit_sets[0], tensors)
         # a fit without target segments has no target block: "both" equals "source" then
         needed = dict.fromkeys(block for name in fit_sets for block in _BLOCKS[name])
         present = [name for name in needed if name != "target" or "block.target" in tensors]
         points = {name: self._transform(wanted(tensors, f"block.{name}", owner=self), whiten) for name in present}
-        return _Pass(fit_sets, whiten, Bank.of(points))
+        places = [(name, block) for name in fit_sets for block in _BLOCKS[name] if block in points]
+        readings = {self._reading_name(*place): self._reading(*place, tensors) for place in places}
+        return _Pass(fit_sets, whiten, Bank.of(points, readings=readings))
+
+    def _whitening(self, fit_set: str, tensors: Mapping[str, NDArray[Any]]) -> Array | None:
+        if self.config.metric != "mahalanobis":
+            return None
+        return wanted(tensors, f"whiten.{fit_set}" if self.config.covariance == "per_set" else "whiten", owner=self)
+
+    def _reading_name(self, fit_set: str, block: str) -> str:
+        # plain distances to a block serve every fit set; local densities are those of one fit set
+        return f"{fit_set}.{block}" if self.config.local_density else block
+
+    def _reading(self, fit_set: str, block: str, tensors: Mapping[str, NDArray[Any]]) -> Reading:
+        if not self.config.local_density:
+            return Reading(block)
+        density = wanted(tensors, f"density.{fit_set}.{block}", owner=self)
+        # what is divided is the squared distance, which for cosine is the distance itself
+        return Reading(block, density if self.config.metric == "cosine" else np.square(density))

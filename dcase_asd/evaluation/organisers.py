@@ -16,8 +16,9 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,7 +32,7 @@ from dcase_asd.evaluation.rules import rule_of_year
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["ScoreFolder", "evaluate_folder", "read_score_folder"]
+__all__ = ["ScoreFolder", "evaluate_folder", "name_folders", "read_score_folder"]
 
 _LOG = logging.getLogger(__name__)
 _NAME = re.compile(
@@ -110,6 +111,27 @@ def evaluate_folder(
         seed=seed,
         provenance=provenance,
     )
+
+
+def name_folders(folders: Sequence[Path]) -> dict[str, Path]:
+    """Return a system's name for each score folder: the folder's own, or where two are called the same, what tells them apart.
+
+    ``exp/a/task2/Doe_1`` and ``exp/b/task2/Doe_1`` become ``a-task2-Doe_1`` and ``b-task2-Doe_1``.
+
+    Raises
+    ------
+    FormatError
+        If a folder is given twice.
+    """
+    places = [Path(folder).resolve() for folder in folders]
+    twice = next((place for i, place in enumerate(places) if place in places[:i]), None)
+    if twice is not None:
+        raise FormatError(f"{twice}: given twice; name each score folder once")
+    names = [place.name for place in places]
+    if len(set(names)) < len(names):
+        shared = Path(os.path.commonpath(places))
+        names = ["-".join(place.relative_to(shared).parts) or place.name for place in places]
+    return dict(zip(names, map(Path, folders), strict=True))
 
 
 def read_score_folder(folder: Path, truth: GroundTruth, *, system: str) -> ScoreFolder:

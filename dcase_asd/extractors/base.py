@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from dcase_asd import config as configs
 from dcase_asd import registry
-from dcase_asd.errors import FormatError
+from dcase_asd.errors import ConfigError, FormatError
 from dcase_asd.features.store import FeatureFolder
 from dcase_asd.io.arrays import load_tensors, save_tensors
 from dcase_asd.io.atomic import write_json
@@ -99,6 +99,25 @@ class Extractor(ABC, Generic[C]):
 
     def load_state(self, tensors: Mapping[str, NDArray[Any]]) -> None:
         """Take over what :meth:`state` returned."""
+
+    def joint_detectors(self) -> dict[str, dict[str, Any]]:
+        """Return the detectors that :meth:`fit` trains along with this extractor: registered name to its configuration.
+
+        A function of the configuration alone. Stage 3 saves them beside the extractor, stage 5 adopts them on demand.
+        """
+        return {}
+
+    def joint_state(self, name: str) -> dict[str, NDArray[Any]]:
+        """Return the state of a jointly trained detector, as that detector's ``load_state`` takes it.
+
+        Raises
+        ------
+        NotFittedError
+            Before :meth:`fit` or :meth:`load_state`.
+        ConfigError
+            If this extractor trains no such detector.
+        """
+        raise ConfigError(f"{type(self).__name__} trains no detector {name!r} with this configuration")
 
 
 def save_extractor(folder: str | os.PathLike[str], name: str, extractor: Extractor[Any]) -> None:

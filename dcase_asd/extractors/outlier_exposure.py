@@ -1,8 +1,9 @@
 """Outlier exposure: ResNet-18 trained to tell the target machine from other machines, and its attributes apart.
 
-Seed 002 (Fujimura et al., DCASE 2023), Equations 1, 2, 3 and 8 and Section 4.2. Input normalisation: mean and standard
-deviation of each mel band over the target's training frames, kept in the state (computed once, so that embedding does not
-depend on batches, as a leading batch normalisation of mixed machines would in training).
+Seed 002 (Fujimura et al., DCASE 2023), Equations 1 to 3 and 5 to 8 and Section 4.2; with ``flow_weight`` a flow on the map of
+layer 4 is trained along with it and kept as the state of a ``fastflow`` detector, which stage 5 can adopt. Input normalisation:
+mean and standard deviation of each mel band over the target's training frames, kept in the state (computed once, so that
+embedding does not depend on batches, as a leading batch normalisation of mixed machines would in training).
 """
 
 from __future__ import annotations
@@ -15,11 +16,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from dcase_asd import config as configs
 from dcase_asd.config import configclass
 from dcase_asd.errors import ConfigError, FormatError, NotFittedError
+from dcase_asd.extractors._shared.exposure_presets import PRESETS
 from dcase_asd.extractors.base import Extractor, TrainingData
 from dcase_asd.registry import Info
+from dcase_asd.training.domain_code import check_domain
 
 if TYPE_CHECKING:
     from dcase_asd.networks.resnet import ResNet18
@@ -29,45 +31,15 @@ __all__ = ["PRESETS", "Config", "OutlierExposure"]
 INFO = Info(
     summary="ResNet-18 trained against other machines (outlier exposure) with attribute or section heads",
     implementation="OutlierExposure",
-    source="Fujimura et al., DCASE 2023 Task 2, Eq. 1-3, 8; Serial-OE: Kuroyanagi et al., EUSIPCO 2022",
+    source="Fujimura et al., DCASE 2023 Task 2, Eq. 1-3, 5-8; Serial-OE: Kuroyanagi et al., EUSIPCO 2022",
     input="log_mel",
-    cost="training on a GPU at full size; the cpu preset: see PRESETS",
+    cost="cpu preset: 12 s per machine on one core (110 clips of 6 s); full size: 16 s a step of 128 there, so use a GPU",
     strengths="embeddings shaped by what makes this machine sound unlike others",
     weaknesses="needs other machines; fails on attribute values it never heard (seed 002, Table 3, valve)",
 )
 
-#: What a preset fills in for every field left at None. ``paper_oe``: system OE of seed 002, Table 1; ``paper_flow``: the others
-#: (Section 4.2, less the flow); ``cpu``: what trains in about 10 s per machine on one core on 110 clips of 6 s.
-PRESETS: Mapping[str, Mapping[str, Any]] = {
-    "cpu": {
-        "width": 0.5,
-        "input_pool": (2, 4),
-        "attribute_weight": 5.0,
-        "epochs": 8,
-        "batch_size": 32,
-        "learning_rate": 1e-3,
-        "schedule": "one_cycle",
-    },
-    "paper_oe": {
-        "width": 1.0,
-        "input_pool": (1, 1),
-        "attribute_weight": 0.0,
-        "epochs": 150,
-        "batch_size": 128,
-        "learning_rate": 1e-3,
-        "schedule": "one_cycle",
-    },
-    "paper_flow": {
-        "width": 1.0,
-        "input_pool": (1, 1),
-        "attribute_weight": 5.0,
-        "epochs": 250,
-        "batch_size": 128,
-        "learning_rate": 1e-4,
-        "schedule": "fixed",
-    },
-}
-
+# The detector whose state a jointly trained flow is.
+_FLOW = "fastflow"
 # Segments a forward pass takes when embedding; always exactly so many, the last filled up with zeros: kernels may round
 # differently for another batch size.
 _EMBED_BATCH = 8
@@ -97,14 +69,37 @@ class Config:
         Other machines' noise-only recordings are pseudo-anomalies too.
     mixup_alpha, mixup_probability, mixup_schedule :
         See :class:`~dcase_asd.training.mixup.MixupConfig`.
-    epochs, batch_size, optimiser, learning_rate, weight_decay, schedule, grad_clip, precision, channels_last :
-        See :class:`~dcase_asd.training.contract.TrainConfig`.
+    gain_db : float
+        Each training crop is raised by a gain from +-gain_db, so that a recording's level is not taken for the machine; 0 for
+        none. A constant is added to features of scale ``log`` or ``db`` (no other is accepted); their floor ``eps`` moves along.
+    target_domain_share : float, optional
+        Share of domain ``target`` among the target machine's crops; None: as many as there are clips.
     checkpoint : {"last", "best"}
         Which weights are used: the last, or those of the lowest validation loss; both files are kept.
+    epochs, batch_size, optimiser, learning_rate, weight_decay, schedule, grad_clip, precision, channels_last,
     checkpoint_minutes, loader_threads, tensorboard :
         See :class:`~dcase_asd.training.contract.TrainConfig`.
-    return_map : bool
-        Whether embedding also gives the map of layer 4.
+    return_map : bool or None
+        Whether embedding also gives the map of layer 4; None: if a flow is trained on it.
+    flow_weight : float
+        lambda_Flow of Eq. 5, the weight of the sum of Eq. 6 over channels and positions (Section 4.2: 1e-7); 0: no flow.
+    flow_gradient : {"own", "scaled"}
+        ``scaled``: one sum of losses as in Eq. 5; lambda_Flow then scales the gradients of the flow's own weights too, towards
+        Adam's eps (cpu preset at 1e-7: median 1.6e-8 at the start, 1.5e-7 after 40 steps; eps is 1e-8). ``own``: they get the
+        gradient of the mean of Eq. 6 over channels and positions; the extractor gets the same as with ``scaled``.
+    flow_steps, flow_hidden_ratio, flow_clamp :
+        See :class:`~dcase_asd.networks.fastflow.FastFlow`.
+    flow_learning_rate : float or None
+        Peak learning rate of the flow's weights; None: that of the preset, or else that of all others.
+    flow_eps : float
+        Adam's eps for the flow's weights.
+    flow_attribute : str
+        Makes the latent space domain-invariant (Section 3.1) to this attribute: a key, or ``#1``, ``#2`` ... for the machine's
+        first, second ... attribute that varies in training, sorted; the last one where there are fewer. Empty: not (OE-Flow).
+    flow_domain_channels : int
+        Latent channels that follow the attribute (Section 4.2: 8 of 512).
+    flow_k_scale : float
+        k is this over the smallest distance of values (Section 4.2: 5).
     """
 
     preset: Literal["cpu", "paper_oe", "paper_flow"] = "cpu"
@@ -121,6 +116,8 @@ class Config:
     mixup_alpha: float = 0.2
     mixup_probability: float = 1.0
     mixup_schedule: Literal["constant", "cosine"] = "constant"
+    gain_db: float = 0.0
+    target_domain_share: float | None = None
     epochs: int | None = None
     batch_size: int | None = None
     optimiser: Literal["adamw", "adam", "sgd"] = "adamw"
@@ -134,7 +131,17 @@ class Config:
     checkpoint_minutes: float = 2.0
     loader_threads: int = -1
     tensorboard: bool = False
-    return_map: bool = False
+    return_map: bool | None = None
+    flow_weight: float = 0.0
+    flow_gradient: Literal["own", "scaled"] = "own"
+    flow_steps: int | None = None
+    flow_hidden_ratio: float | None = None
+    flow_clamp: float = 2.0
+    flow_learning_rate: float | None = None
+    flow_eps: float = 1e-8
+    flow_attribute: str = ""
+    flow_domain_channels: int | None = None
+    flow_k_scale: float = 5.0
 
     def __post_init__(self) -> None:
         """Fill in the preset, so that a stored configuration says everything."""
@@ -143,9 +150,31 @@ class Config:
         for name, value in PRESETS[self.preset].items():
             if getattr(self, name) is None:
                 object.__setattr__(self, name, value)
-        weights = (self.machine_weight, self.attribute_weight or 0.0, self.section_weight)
-        if min(weights) < 0 or max(weights) == 0:
-            raise ConfigError(f"loss weights must not be negative nor all zero, got {weights}")
+        weights = (self.machine_weight, self.attribute_weight or 0.0, self.section_weight, self.flow_weight)
+        if min(weights) < 0 or max(weights[:3]) == 0:
+            raise ConfigError(f"loss weights must not be negative, nor all zero but the flow's; got {weights}")
+        if self.return_map is None:
+            object.__setattr__(self, "return_map", self.flow_weight > 0)
+        if not 0.0 <= self.gain_db < float("inf"):
+            raise ConfigError(f"gain_db: expected 0 or more, got {self.gain_db}")
+        if self.target_domain_share is not None and not 0.0 < self.target_domain_share < 1.0:
+            raise ConfigError(f"target_domain_share: expected between 0 and 1, got {self.target_domain_share}")
+        if (self.epochs or 0) < 1 or (self.batch_size or 0) < 2 or (self.batch_size or 0) % 2:
+            raise ConfigError(f"expected epochs >= 1 and an even batch_size >= 2, got {self.epochs} and {self.batch_size}")
+        self._check_flow()
+
+    def _check_flow(self) -> None:
+        if self.flow_attribute:
+            check_domain(self.flow_domain_channels or 0, self.flow_attribute)
+            if self.flow_weight == 0:
+                raise ConfigError(f"flow_attribute {self.flow_attribute!r} needs a flow; set flow_weight (1e-7 in the paper)")
+        rate = 1.0 if self.flow_learning_rate is None else self.flow_learning_rate
+        shape = (self.flow_steps or 0, self.flow_hidden_ratio or 0.0, self.flow_clamp)
+        if min(rate, self.flow_eps, self.flow_k_scale, *shape) <= 0:
+            raise ConfigError(
+                "flow_learning_rate, flow_eps, flow_k_scale, flow_steps, flow_hidden_ratio and flow_clamp must be positive; "
+                f"got {rate}, {self.flow_eps}, {self.flow_k_scale}, {', '.join(map(str, shape))}"
+            )
 
 
 class OutlierExposure(Extractor[Config]):
@@ -158,6 +187,7 @@ class OutlierExposure(Extractor[Config]):
         self._backbone: ResNet18 | None = None
         self._record: dict[str, Any] = {}
         self._heads: dict[str, NDArray[Any]] = {}
+        self._flow: dict[str, NDArray[Any]] = {}
         self._device = "cpu"
 
     def fit(
@@ -169,23 +199,24 @@ class OutlierExposure(Extractor[Config]):
         ------
         TrainingError
             If there are too few clips or pseudo-anomalies, or a loss is not finite.
+        DataError
+            If no training clip has ``flow_attribute``.
         ConfigError
-            If ``checkpoint`` is ``best`` and no clips are held out, or the pretrained weights do not fit.
+            If ``checkpoint`` is ``best`` and no clips are held out, the pretrained weights do not fit, or ``gain_db`` is given
+            and the features are not logarithmic.
         """
         from dcase_asd.extractors._shared import exposure, exposure_model
         from dcase_asd.training import loop
-        from dcase_asd.training.checkpoint import model_arrays
 
+        if data.segment_frames < 1:
+            raise ConfigError("outlier_exposure learns from segments of one length; set segments.length_s above 0")
         clips = exposure.open_clips(data, supplemental_noise=self.config.supplemental_noise)
         if self.config.checkpoint == "best" and not len(clips.valid_target):
             raise ConfigError("checkpoint: best needs held-out clips (valid_clips); hold some out or take last")
         plan = exposure_model.plan_losses(self.config, clips, machine=data.machine, log=log)
         record = exposure_model.describe(data.machine, clips, plan)
         objective = exposure_model.build_objective(self.config, clips, plan, seed=seed)
-        mixup, batch_size = exposure_model.mixup_config(self.config), int(self.config.batch_size or 0)
-        source = exposure.ExposureBatches(clips, plan.classes, data.segment_frames, mixup, batch_size, seed)
-        ids = [sorted(map(str, part.clip_id)) for part in (clips.target, clips.negative, clips.valid_target)]
-        mixed = configs.to_dict(mixup)
+        source = exposure_model.build_batches(self.config, clips, plan, data=data, seed=seed, log=log)
         result = loop.train(
             objective,
             source,
@@ -195,12 +226,14 @@ class OutlierExposure(Extractor[Config]):
             device=device,
             log=log,
             loss_weights=plan.weights,
-            identity={**record, "ids": ids, "mixup": mixed, "batch_size": batch_size, "segment_frames": data.segment_frames},
+            lr_factors=exposure_model.lr_factors(self.config),
+            identity=[record, exposure_model.identity(self.config, clips, objective, n_frames=data.segment_frames)],
         )
         if self.config.checkpoint == "best":
             loop.load_best(objective, workdir)
+        exposure_model.settle_flow(objective, clips, n_frames=data.segment_frames, device=device)
         self._record = {**record, "steps": result.steps, "best_epoch": result.best_epoch}
-        self._heads = {f"terms.{name}": value for name, value in model_arrays(objective.terms).items()}
+        self._heads, self._flow = exposure_model.term_arrays(objective, plan)
         self._take(objective.backbone, device)
         log(f"{data.machine}: {exposure_model.summary(result.history)}")
 
@@ -244,12 +277,13 @@ class OutlierExposure(Extractor[Config]):
         return np.concatenate(vectors), np.concatenate(maps) if maps else None
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """Return backbone, heads and the record of the training (JSON as bytes)."""
+        """Return backbone, heads, the flow as the state of a ``fastflow`` detector, and the training's record (JSON as bytes)."""
         from dcase_asd.training.checkpoint import model_arrays
 
         body = {f"backbone.{name}": value for name, value in model_arrays(self._fitted()).items()}
         text = json.dumps(self._record, sort_keys=True, ensure_ascii=False).encode()
-        return {**body, **self._heads, "record": np.frombuffer(text, dtype=np.uint8).copy()}
+        flow = {f"{_FLOW}.{name}": value for name, value in self._flow.items()}
+        return {**body, **self._heads, **flow, "record": np.frombuffer(text, dtype=np.uint8).copy()}
 
     def load_state(self, tensors: Mapping[str, NDArray[Any]]) -> None:
         """Take over what :meth:`state` returned; ``FormatError`` if it does not fit the configuration."""
@@ -262,6 +296,10 @@ class OutlierExposure(Extractor[Config]):
         network = build_network(self.config, n_bands=len(body["input_mean"]))
         set_model(network, body, where="outlier_exposure state")
         self._heads = {name: np.array(value) for name, value in tensors.items() if name.startswith("terms.")}
+        mark = f"{_FLOW}."
+        self._flow = {n.removeprefix(mark): np.array(v) for n, v in tensors.items() if n.startswith(mark)}
+        if bool(self._flow) != (self.config.flow_weight > 0):
+            raise FormatError("outlier_exposure state: flow_weight and the presence of a flow do not agree; train it again")
         self._record = dict(json.loads(tensors["record"].tobytes()))
         self._take(network, "cpu")
 
@@ -273,6 +311,24 @@ class OutlierExposure(Extractor[Config]):
 
         network = self._fitted()
         return network, as_picture(torch.zeros(1, n_frames, network.n_bands, device=self._device))
+
+    def joint_detectors(self) -> dict[str, dict[str, Any]]:
+        """Return the flow's configuration, if one is trained and its maps are kept; see :meth:`Extractor.joint_detectors`."""
+        given = self.config
+        if given.flow_weight == 0 or not given.return_map:
+            return {}
+        domain = (
+            {"domain_channels": given.flow_domain_channels, "attribute": given.flow_attribute} if given.flow_attribute else {}
+        )
+        shape = {"n_steps": given.flow_steps, "hidden_ratio": given.flow_hidden_ratio, "clamp": given.flow_clamp}
+        return {_FLOW: {**shape, **domain, "k_scale": given.flow_k_scale}}
+
+    def joint_state(self, name: str) -> dict[str, NDArray[Any]]:
+        """Return the state of a jointly trained detector; see :meth:`Extractor.joint_state`."""
+        self._fitted()
+        if name not in self.joint_detectors():
+            return super().joint_state(name)
+        return dict(self._flow)
 
     @property
     def record(self) -> dict[str, Any]:

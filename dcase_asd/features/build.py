@@ -94,7 +94,7 @@ def build_machine(
     for plan in plans:
         # the index is what makes a store exist: away first, written last
         (out / f"{plan.split}.csv").unlink(missing_ok=True)
-    statistics = _statistics(plans, name, config, nj=nj)
+    statistics = _statistics(plans, name, config, machine=manifest.machines[0], nj=nj)
     done, total = 0, sum(len(plan.clips) for plan in plans)
     for plan in plans:
         levels: list[float] = []
@@ -116,14 +116,14 @@ def write_feature_json(folder: Path, name: str, config: Any, frame_rate_hz: floa
     write_json(Path(folder) / "feature.json", {"name": name, "config": configs.to_dict(config), "frame_rate_hz": frame_rate_hz})
 
 
-def _statistics(plans: list[SplitPlan], name: str, config: Any, *, nj: int) -> Moments | None:
+def _statistics(plans: list[SplitPlan], name: str, config: Any, *, machine: str, nj: int) -> Moments | None:
     if plans[0].clips[0].kind != "audio" or config.standardise != "machine":
         return None
     train = next((plan for plan in plans if plan.split == "train"), None)
     if train is None:
         raise ManifestError(
-            "standardise: machine takes the amplitude statistics of the training clips, and the manifest has no split 'train'; "
-            "add them, or set standardise to clip or none"
+            f"machine {machine!r} has no training clips, and standardise: machine takes the amplitude statistics of those; "
+            "add them, leave the machine out, or set standardise to clip or none"
         )
     jobs = [_Job(name, config, clips, None, None, None) for clips in _chunks(train.clips, nj)]
     # merged clip by clip in the manifest's order, so that no chunking shows in the last bit

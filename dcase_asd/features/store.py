@@ -82,12 +82,21 @@ class FeatureFolder:
 
     @property
     def info(self) -> dict[str, Any]:
-        """The content of ``feature.json``: ``name``, ``config``, ``frame_rate_hz`` (0 for pictures and vectors)."""
-        return dict(json.loads((self.path / "feature.json").read_text(encoding="utf-8")))
+        """The content of ``feature.json``: ``name``, ``config``, ``frame_rate_hz`` (0 for pictures and vectors).
+
+        Raises
+        ------
+        FormatError
+            If it is missing or damaged.
+        """
+        try:
+            return dict(json.loads((self.path / "feature.json").read_text(encoding="utf-8")))
+        except (OSError, ValueError) as error:
+            raise FormatError(f"{self.path}/feature.json: not readable ({error}); re-run stage 2") from error
 
     def machines(self) -> list[str]:
-        """The machine types with features, sorted."""
-        return sorted(p.name for p in self.path.iterdir() if p.is_dir())
+        """The machine types with features, sorted; a folder without a store is none."""
+        return sorted(p.name for p in self.path.iterdir() if p.is_dir() and any(p.glob("*.csv")))
 
     def has(self, machine: str, split: str) -> bool:
         """Return whether the store of a machine and split exists."""

@@ -6,6 +6,7 @@ Conventions: ``waveform [sample]`` float32 in [-1, 1]; ``[channel, sample]`` whe
 from __future__ import annotations
 
 import os
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from dcase_asd.errors import AudioError
 from dcase_asd.io.atomic import atomic_path
 
-__all__ = ["AudioHeader", "read_audio", "read_header", "select_channel", "write_audio"]
+__all__ = ["AudioHeader", "missing_bytes", "read_audio", "read_header", "select_channel", "write_audio"]
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,28 @@ def read_audio(path: str | os.PathLike[str], *, start: int = 0, stop: int | None
         bad = int(np.flatnonzero(~np.isfinite(samples).all(axis=1))[0]) + start
         raise AudioError(f"{path}: sample {bad} is NaN or infinite; repair or remove the recording")
     return np.ascontiguousarray(samples.T), rate
+
+
+def missing_bytes(path: Path) -> int:
+    """Return the bytes that the data chunk of a wav file promises and the file lacks, 0 for other formats.
+
+    libsndfile shortens such files without a word, so that a recording cut off in a copy would pass for a shorter one.
+    """
+    if path.suffix.lower() != ".wav":
+        return 0
+    size = path.stat().st_size
+    with path.open("rb") as stream:
+        if stream.read(4) != b"RIFF":
+            return 0
+        position = 12
+        while position + 8 <= size:
+            stream.seek(position)
+            name, length = struct.unpack("<4sI", stream.read(8))
+            if name == b"data":
+                # streaming writers that never came back to fill in the length leave 0 or all ones
+                return max(0, position + 8 + length - size) if length not in {0, 0xFFFFFFFF, 0x7FFFFFFF} else 0
+            position += 8 + length + length % 2
+    return 0
 
 
 def select_channel(waveform: NDArray[np.float32], channel: str) -> NDArray[np.float32]:

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dcase_asd.errors import DataError, ManifestError
+from dcase_asd.errors import AudioError, DataError, ManifestError
 from dcase_asd.io.arrays import load_array
-from dcase_asd.io.audio import read_header
+from dcase_asd.io.audio import missing_bytes, read_header
 from dcase_asd.io.hashing import sha256_file
 from dcase_asd.io.images import IMAGE_SUFFIXES, read_image_header
 
@@ -142,6 +142,9 @@ def _facts(path: Path) -> FileFacts | DataError:
 
 def _audio_facts(path: Path) -> FileFacts:
     header = read_header(path)
+    missing = missing_bytes(path)
+    if missing:
+        raise AudioError(f"{path}: truncated: {missing} bytes fewer than its header promises")
     return FileFacts(
         kind="audio",
         n_samples=header.n_samples,

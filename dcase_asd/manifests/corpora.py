@@ -16,6 +16,9 @@ from dcase_asd.errors import DataError, UnknownNameError
 
 __all__ = ["Archive", "CorpusSpec", "Counts", "corpus_spec", "data_manifests", "list_corpora"]
 
+#: ``data_manifests/synthetic.yaml``: the simulator's machines, sizes and faults, not archives to fetch.
+_SIMULATED = "synthetic"
+
 
 @configclass
 class Archive:
@@ -159,8 +162,8 @@ def data_manifests() -> Path:
 
 
 def list_corpora() -> list[str]:
-    """The names of all described corpora, sorted."""
-    return sorted(path.stem for path in data_manifests().glob("*.yaml"))
+    """The names of all described corpora, sorted; what ``dcase_asd.synthesis`` makes is described in a form of its own."""
+    return sorted(path.stem for path in data_manifests().glob("*.yaml") if path.stem != _SIMULATED)
 
 
 @cache

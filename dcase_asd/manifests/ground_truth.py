@@ -7,7 +7,8 @@ Two forms are read. A folder in the layout of the official evaluators::
     ground_truth_attributes/...                                            file,true name[,true name with attributes]
     (2021: ..._section_<NN>_<source|target>_test.csv, domain in the name)
 
-or one file ``eval_data_list_<year>.csv``: a line with the machine alone, then ``file,true name[,0|1]``.
+or one file ``eval_data_list*.csv``, or a folder with one such file: a line with the machine alone, then
+``file,true name[,0|1]``.
 """
 
 from __future__ import annotations
@@ -45,12 +46,12 @@ class Truth:
 
 
 def read_ground_truth(place: Path) -> dict[tuple[str, str], Truth]:
-    """Read a folder in the evaluators' layout or an ``eval_data_list_<year>.csv``.
+    """Read a folder in the evaluators' layout or an ``eval_data_list*.csv``.
 
     Parameters
     ----------
     place : Path
-        The folder (or the ``ground_truth_data`` folder in it) or the file.
+        The folder (or the ``ground_truth_data`` folder in it, or one with a single ``eval_data_list*.csv``) or the file.
 
     Returns
     -------
@@ -66,10 +67,13 @@ def read_ground_truth(place: Path) -> dict[tuple[str, str], Truth]:
         return _read_list(place)
     base = place.parent if place.name == "ground_truth_data" else place
     files = sorted((base / "ground_truth_data").glob("*.csv"))
+    lists = sorted(place.glob("eval_data_list*.csv"))
+    if not files and len(lists) == 1:
+        return _read_list(lists[0])
     if not files:
         raise ManifestError(
             f"{place}: no ground truth; expected ground_truth_data/ground_truth_<machine>_section_<NN>_test.csv (a clone of the "
-            f"year's official evaluator) or a file eval_data_list_<year>.csv"
+            f"year's official evaluator) or one file eval_data_list*.csv"
         )
     result: dict[tuple[str, str], Truth] = {}
     for path in files:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 
 from dcase_asd.errors import DataError
 from dcase_asd.io.arrays import load_array
-from dcase_asd.io.audio import read_audio, read_header
+from dcase_asd.io.audio import missing_bytes, read_audio, read_header
 from dcase_asd.io.hashing import sha256_file
 from dcase_asd.io.images import read_image, read_image_header
 
@@ -93,7 +92,7 @@ def inspect_clip(path: Path, row: Mapping[str, Any], *, read: bool) -> Inspectio
 
 def _header_findings(path: Path, row: Mapping[str, Any]) -> Iterator[Finding]:
     if row["kind"] == "audio":
-        missing = _missing_bytes(path)
+        missing = missing_bytes(path)
         if missing:
             yield Finding("error", f"truncated: {missing} bytes fewer than its header promises", _FETCH)
         header = read_header(path)
@@ -184,22 +183,3 @@ def _image_findings(path: Path) -> Iterator[Finding]:
     pixels = read_image(path)
     if pixels.min() == pixels.max():
         yield Finding("warning", f"every pixel is {int(pixels.min())}", "check the camera; remove the picture")
-
-
-def _missing_bytes(path: Path) -> int:
-    """Bytes that the data chunk of a RIFF file promises and the file lacks; libsndfile shortens such files without a word."""
-    if path.suffix.lower() != ".wav":
-        return 0
-    size = path.stat().st_size
-    with path.open("rb") as stream:
-        if stream.read(4) != b"RIFF":
-            return 0
-        position = 12
-        while position + 8 <= size:
-            stream.seek(position)
-            name, length = struct.unpack("<4sI", stream.read(8))
-            if name == b"data":
-                # streaming writers that never came back to fill in the length leave 0 or all ones
-                return max(0, position + 8 + length - size) if length not in {0, 0xFFFFFFFF, 0x7FFFFFFF} else 0
-            position += 8 + length + length % 2
-    return 0

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import partial
 
 from dcase_asd.errors import UsageError
 from dcase_asd.io.atomic import remove_tree
 from dcase_asd.pipeline.jobs import executors
+from dcase_asd.pipeline.lock import stage_lock
 from dcase_asd.pipeline.recipe import RunOptions, make_runner, record_experiment
 from dcase_asd.pipeline.runner import Plan, Runner
 from dcase_asd.pipeline.screen import Screen
@@ -36,19 +38,35 @@ def run_recipe(
         raise UnknownNameError("executor", executor, executors())
     if nj < 1:
         raise UsageError(f"--nj {nj}: at least 1 is needed")
+    _require_device(device)
     resources = Resources(nj=nj, device=device, executor=executor, address=address)
     runner = make_runner(options, resources=resources, screen=Screen(verbose=verbose), argv=argv)
     if list_only:
         _print_stages(runner)
         return
-    if not plan.dry_run:
-        record_experiment(runner, argv)
-    if not resume:
-        for path in runner.layout.experiment.glob("*.partial"):
-            remove_tree(path)
-    runner.run(plan)
-    if not plan.dry_run:
+    if plan.dry_run:
+        runner.run(plan)
+        return
+    # one runner an experiment: a stage's own lock would let a second one replace what the first is reading
+    with stage_lock(runner.layout.experiment):
+        if not resume:
+            for path in runner.partial_folders():
+                remove_tree(path)
+        runner.before_work = partial(record_experiment, runner, argv)
+        runner.run(plan)
         _print_results(runner)
+
+
+def _require_device(device: str) -> None:
+    if device == "cpu":
+        return
+    import torch
+
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = (str(error).splitlines() or ["not available"])[0]
+        raise UsageError(f"--device {device}: torch cannot use it here ({reason}); leave it out to use the CPU") from error
 
 
 def _print_stages(runner: Runner) -> None:

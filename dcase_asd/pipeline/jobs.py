@@ -1,7 +1,8 @@
 """Units of work as jobs: where they write, how they are logged, and which are done already.
 
 Inside ``<out>.partial``: ``<unit>/`` holds what a unit wrote, ``.units/<unit>.json`` says that it is whole (written after it),
-``.work/<unit>/`` keeps checkpoints that survive an interruption. The last two are removed before the stage is committed.
+``.work/<unit>/`` keeps checkpoints that survive an interruption, ``.work/<unit>.json`` says for which settings. Before the
+stage is committed ``.work`` is removed and ``.units`` moved beside the folder, where it stays until the commit is through.
 """
 
 from __future__ import annotations
@@ -25,7 +26,19 @@ from dcase_asd.io.atomic import remove_tree, write_json
 from dcase_asd.io.hashing import sha256_tree
 from dcase_asd.pipeline.stage import Context, Resources, Stage, Unit
 
-__all__ = ["discard_foreign", "execute", "executors", "is_done", "job", "mark_done", "remove_marks", "reuse", "run_unit"]
+__all__ = [
+    "bring_marks_back",
+    "discard_foreign",
+    "execute",
+    "executors",
+    "forget_marks",
+    "is_done",
+    "job",
+    "mark_done",
+    "reuse",
+    "run_unit",
+    "set_marks_aside",
+]
 
 _MARKS, _WORK = ".units", ".work"
 
@@ -85,10 +98,28 @@ def _link(source: str, target: str) -> None:
         shutil.copy2(source, target)
 
 
-def remove_marks(partial: Path) -> None:
-    """Remove marks and work folders; folders of units that are gone went with their marks."""
-    remove_tree(partial / _MARKS)
+def set_marks_aside(partial: Path) -> None:
+    """Remove work folders and move the marks beside the folder, which then holds nothing but the stage's output."""
     remove_tree(partial / _WORK)
+    forget_marks(partial)
+    if (partial / _MARKS).is_dir():
+        (partial / _MARKS).rename(_aside(partial))
+
+
+def bring_marks_back(partial: Path) -> None:
+    """Undo :func:`set_marks_aside` after a commit that was interrupted, so that no finished unit is done again."""
+    if partial.is_dir() and _aside(partial).is_dir() and not (partial / _MARKS).exists():
+        _aside(partial).rename(partial / _MARKS)
+    forget_marks(partial)
+
+
+def forget_marks(partial: Path) -> None:
+    """Remove the marks that were set aside."""
+    remove_tree(_aside(partial))
+
+
+def _aside(partial: Path) -> Path:
+    return partial.with_name(f".{partial.name}{_MARKS}")
 
 
 def job(
@@ -115,9 +146,9 @@ def executors() -> list[str]:
 def run_unit(stage: Stage, context: Context, unit: Unit, partial: Path, parts: dict[str, Any], log_path: Path) -> str:
     """Do one unit in this process: clear its folder, run it under its log, mark it done; return its name."""
     _clear(partial, unit.name)
-    out, work = partial / unit.name, partial / _WORK / (unit.name.replace("/", "~") or "~")
+    out = partial / unit.name
     out.mkdir(parents=True, exist_ok=True)
-    work.mkdir(parents=True, exist_ok=True)
+    work = _work_folder(partial, unit.name, parts)
     limit_threads(context.resources.threads)
     log_path.parent.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
@@ -138,6 +169,21 @@ def run_unit(stage: Stage, context: Context, unit: Unit, partial: Path, parts: d
         stream.write(f"# Ended (code 0), elapsed {time.monotonic() - started:.1f} s\n")
     mark_done(partial, unit.name, parts)
     return unit.name
+
+
+def _work_folder(partial: Path, unit: str, parts: Mapping[str, Any]) -> Path:
+    """Return the unit's work folder; emptied if an interrupted run with other settings or inputs left it."""
+    work = partial / _WORK / (unit.replace("/", "~") or "~")
+    owner = work.with_name(f"{work.name}.json")
+    try:
+        same = json.loads(owner.read_text(encoding="utf-8")) == parts
+    except (OSError, ValueError):
+        same = False
+    if not same:
+        remove_tree(work)
+        write_json(owner, parts)
+    work.mkdir(parents=True, exist_ok=True)
+    return work
 
 
 def limit_threads(n_threads: int) -> None:

@@ -62,7 +62,8 @@ class Layout:
         if stage.number >= 3:
             return self.experiment / f"{stage.number}_{stage.name}"
         raw, corpus, features = config["raw"], config["corpus"], config["features"]
-        keys = [raw, corpus, features]
+        extra = config.get("extra_features", {})
+        keys = [raw, corpus, {"main": features, "extra": extra} if extra else features]
         names = [raw["source"] if raw["source"] != "synthesise" else f"synthetic_{raw['size']}", corpus["name"], features["name"]]
         top = (self.recipe / "downloads", self.recipe / "data", self.dumpdir)[stage.number]
         return top / f"{names[stage.number]}-{sha256_json(keys[: stage.number + 1])[:8]}"

@@ -26,7 +26,9 @@ def stage_lock(out: Path) -> Iterator[None]:
         except OSError as error:
             stream.seek(0)
             holder = stream.read().strip() or "another process"
-            raise LockedError(f"{out}: {holder} is writing here; wait for it, or choose another --tag") from error
+            raise LockedError(
+                f"{out}: {holder} is writing here; wait for it (another experiment: choose another --tag)"
+            ) from error
         stream.seek(0)
         stream.truncate()
         stream.write(f"process {os.getpid()} on {platform.node()}")

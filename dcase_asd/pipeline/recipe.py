@@ -39,6 +39,11 @@ STAGE_NAMES = (
     "submit",
 )
 
+_PACKAGE_ROOT = Path(__file__).resolve().parents[2]
+#: Options of one call that a repeated command must not inherit; ``--recipe`` because it is repeated inside the recipe's folder.
+_ONCE_OPTIONS = frozenset({"--recipe", "--stage", "--stop-stage", "--stages", "--skip-stages"})
+_ONCE_FLAGS = frozenset({"--force", "--allow-stale", "--verify", "--resume", "--no-resume"})
+
 
 @dataclass(frozen=True)
 class RunOptions:
@@ -89,7 +94,13 @@ def stage_number(text: str) -> int:
 
 
 def load_config(options: RunOptions) -> dict[str, Any]:
-    """Read the YAML file (and the one its ``base`` names), apply overrides, and resolve every default."""
+    """Read the YAML file (and those that ``base`` names, one after another), apply overrides, and resolve every default.
+
+    Raises
+    ------
+    ConfigError
+        If a file cannot be read or is its own base, and as :func:`~dcase_asd.pipeline.settings.resolve`.
+    """
     values = _with_base(_inside(options.recipe, options.conf))
     values = configs.apply_overrides(values, options.overrides)
     if options.machines:
@@ -126,10 +137,14 @@ def record_experiment(runner: Runner, argv: Sequence[str]) -> None:
         for line in changes(old, runner.config)[:10]:
             runner.screen.line(f"configuration of {runner.layout.shown(folder)} changed: {line}")
     write_text(target, yaml.safe_dump(runner.config, sort_keys=False, allow_unicode=True))
-    arguments = _without_stage(list(argv))
+    arguments = _repeatable(list(argv))
+    root = os.environ.get("DCASE_ASD_DATA", "")
+    data_root = f'data_root={shlex.quote(root)}\nexport DCASE_ASD_DATA="${{DCASE_ASD_DATA:-${{data_root}}}}"\n' if root else ""
     script = (
         "#!/usr/bin/env bash\n# Repeats the command that made this experiment; further options are appended.\nset -euo pipefail\n"
         f"cd {shlex.quote(str(runner.layout.recipe))}\n"
+        f'export PYTHONPATH={shlex.quote(str(_PACKAGE_ROOT))}"${{PYTHONPATH:+:${{PYTHONPATH}}}}"\n'
+        f"{data_root}"
         f'exec {shlex.quote(sys.executable)} -m dcase_asd {shlex.join(arguments)} "$@"\n'
     )
     write_text(folder / "run.sh", script)
@@ -165,35 +180,34 @@ def plan_from(
     )
 
 
-def _with_base(path: Path) -> dict[str, Any]:
+def _with_base(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """Read a file over its ``base``; ``above`` are the files that led here."""
+    if path.resolve() in above:
+        chain = " -> ".join(p.name for p in (*above, path))
+        raise ConfigError(f"{above[0]}: base: goes round in a circle ({chain}); take one of them out")
     values = configs.load_yaml(path)
     base = values.pop("base", None)
     if base is None:
         return values
     if not isinstance(base, str):
         raise ConfigError(f"{path}: base: expected a file name, got {base!r}")
-    lower = configs.load_yaml(path.parent / base)
-    if "base" in lower:
-        raise ConfigError(f"{path.parent / base}: a base file has no base of its own")
-    return configs.merge(lower, values)
+    return configs.merge(_with_base(path.parent / base, (*above, path.resolve())), values)
 
 
 def _inside(recipe: Path, path: Path) -> Path:
     return path if path.is_absolute() else recipe / path
 
 
-def _without_stage(argv: list[str]) -> list[str]:
-    """Drop the options that choose stages, so that the repeated command can be given others."""
-    drop = {"--stage", "--stop_stage", "--stop-stage", "--stages", "--skip_stages", "--skip-stages"}
+def _repeatable(argv: list[str]) -> list[str]:
+    """Return the command without the options that choose stages or what to do about old output, run in the recipe's folder."""
     kept: list[str] = []
     skip = False
     for item in argv:
-        if skip:
+        name = item.split("=", 1)[0].replace("_", "-")
+        if skip or name in _ONCE_FLAGS:
             skip = False
-        elif item in drop:
-            skip = True
-        elif item.split("=", 1)[0] in drop or item in ("--force",):
-            continue
+        elif name in _ONCE_OPTIONS:
+            skip = "=" not in item
         else:
             kept.append(item)
-    return kept
+    return [*kept[:1], "--recipe", ".", *kept[1:]]

@@ -63,10 +63,11 @@ class StageRecord:
 def read_record(out: Path) -> StageRecord | None:
     """Read the record of a finished stage; ``None`` where there is none or it cannot be read."""
     try:
-        values = json.loads((out / RECORD).read_text(encoding="utf-8"))
-        return StageRecord(**values)
+        record = StageRecord(**json.loads((out / RECORD).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None
+    tables = (record.units, record.finish, record.files, *(record.units.values() if isinstance(record.units, dict) else ()))
+    return record if all(isinstance(table, dict) for table in tables) else None
 
 
 def commit_record(out: Path, record: StageRecord) -> None:

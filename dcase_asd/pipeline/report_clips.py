@@ -82,7 +82,8 @@ def _curves(context: Context, machine: str) -> pd.DataFrame | None:
 def _clips(context: Context, machine: str, main: str, chosen: list[ChosenClip], manifest: Manifest) -> list[ClipReport]:
     folder = FeatureFolder(context.folders["features"])
     store = folder.open(machine, "test")
-    times, values = _segments(context, machine, main)
+    rate = folder.info["frame_rate_hz"]
+    times, values, length_s = _segments(context, machine, main)
     rows = {c: i for i, c in enumerate(store.index["clip_id"])}
     paths = dict(zip(manifest.table["clip_id"], zip(manifest.table["path"], manifest.table["kind"], strict=True), strict=True))
     root = _root_of_unit(context)
@@ -90,6 +91,9 @@ def _clips(context: Context, machine: str, main: str, chosen: list[ChosenClip], 
     for clip in chosen:
         path, kind = paths[clip.clip_id]
         at = times.get(clip.clip_id)
+        if at is not None and length_s == 0:
+            # a segment is the whole clip: its middle is the clip's
+            at = at + len(store.clip(rows[clip.clip_id])) / rate / 2 if rate else at
         result.append(
             ClipReport(
                 clip_id=clip.clip_id,
@@ -119,19 +123,23 @@ def _picture(context: Context, folder: FeatureFolder, store: FeatureStore, row: 
     )
 
 
-def _segments(context: Context, machine: str, main: str) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
-    """Return centres of segments and their scores per clip, from the system's own or first member's detector."""
+def _segments(context: Context, machine: str, main: str) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]], float]:
+    """Return per clip centres of segments and their scores, and a segment's length, from the first detector of a system.
+
+    Segments of length 0 are whole clips; their time is the start.
+    """
     from dcase_asd.pipeline.reporting import system_detectors
 
     config = context.config
     seed = config["seeds"][0]
-    base = context.folders["scores"] / system_detectors(config, main)[0] / str(seed) / machine
+    detector = system_detectors(config, main)[0]
+    base = context.folders["scores"] / detector / str(seed) / machine
     table = read_table(base / "segments.csv", {"clip_id": "str", "start_s": "float"})
     scores = np.asarray(load_array(base / "segments.npy")).mean(axis=1)
-    half = config["segments"]["length_s"] / 2
+    length_s = float(config["extractors"][config["detectors"][detector]["entry"]["extractor"]]["entry"]["segments"]["length_s"])
     times, values = {}, {}
     for clip, rows in table.groupby("clip_id").indices.items():
         order = rows[np.argsort(table["start_s"].to_numpy()[rows])]
-        times[str(clip)] = table["start_s"].to_numpy()[order] + half
+        times[str(clip)] = table["start_s"].to_numpy()[order] + length_s / 2
         values[str(clip)] = scores[order].astype(np.float64)
-    return times, values
+    return times, values, length_s

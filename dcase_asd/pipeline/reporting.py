@@ -232,7 +232,14 @@ def system_detectors(config: Mapping[str, Any], system: str) -> list[str]:
     if base_name(system) in config["detectors"]:
         return [base_name(system)]
     for key, entry in config["ensembles"].items():
-        if system in (key, key + UNSELECTED):
-            patterns = [p.split(":")[0] for p in entry["members"]]
-            return expand(patterns, list(config["detectors"]))
+        if base_name(system) in (key, key + UNSELECTED):
+            return _member_detectors(config, entry["members"])
     raise DcaseAsdError(f"system {system!r} belongs to no detector or ensemble of the configuration")
+
+
+def _member_detectors(config: Mapping[str, Any], members: Sequence[str]) -> list[str]:
+    found: list[str] = []
+    for name in (base_name(member) for member in members):
+        inner = config["ensembles"].get(name)
+        found += expand([name], list(config["detectors"])) if inner is None else _member_detectors(config, inner["members"])
+    return list(dict.fromkeys(found))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 import time
-from collections.abc import Mapping, Sequence
+import traceback
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,48 +15,12 @@ from dcase_asd.io.atomic import remove_tree
 from dcase_asd.pipeline import jobs, records
 from dcase_asd.pipeline.layout import Layout
 from dcase_asd.pipeline.lock import stage_lock
+from dcase_asd.pipeline.plan import Plan, StageState
 from dcase_asd.pipeline.records import StageRecord, changes
 from dcase_asd.pipeline.screen import Screen
 from dcase_asd.pipeline.stage import Context, Resources, Stage, Unit
 
 __all__ = ["Plan", "Runner", "StageState"]
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Which stages a command asks for.
-
-    Attributes
-    ----------
-    first, last : int
-        Range of stage numbers.
-    only, skip : frozenset of int
-        Exactly these (empty: the whole range); leave these out.
-    redo : frozenset of int
-        Stages to run again although they are up to date.
-    dry_run, allow_stale, verify : bool
-    """
-
-    first: int = 0
-    last: int = 9
-    only: frozenset[int] = frozenset()
-    skip: frozenset[int] = frozenset()
-    redo: frozenset[int] = frozenset()
-    dry_run: bool = False
-    allow_stale: bool = False
-    verify: bool = False
-
-    def wants(self, number: int) -> bool:
-        """Return whether a stage is in the plan."""
-        return self.first <= number <= self.last and (not self.only or number in self.only) and number not in self.skip
-
-
-@dataclass(frozen=True)
-class StageState:
-    """What the runner knows of a stage: ``missing``, ``stale``, ``done`` or ``blocked``, and why."""
-
-    state: str
-    reasons: Sequence[str] = ()
 
 
 @dataclass
@@ -74,6 +40,8 @@ class Runner:
         Where lines are shown.
     command : str
         The command line, for provenance and for the hint to resume.
+    before_work : callable
+        Called once, before the first stage that really runs.
     """
 
     stages: Sequence[Stage]
@@ -82,7 +50,9 @@ class Runner:
     resources: Resources
     screen: Screen
     command: str = ""
+    before_work: Callable[[], None] = lambda: None
     _records: dict[str, StageRecord] = field(default_factory=dict)
+    _begun: bool = False
 
     def run(self, plan: Plan) -> None:
         """Run what the plan asks for; stop at the first failure.
@@ -94,15 +64,19 @@ class Runner:
         StageError
             If a stage fails or its output is not sound.
         """
+        needed = plan.needed(self.stages)
+        for stage in self.stages:  # before any work: what is left out and was never made will not be there later either
+            if stage.name in needed and records.read_record(self._out(stage)) is None:
+                self._refuse(stage, StageState("missing", ["no output yet"]), plan)
         blocked = False
         for stage in self.stages:
             state = StageState("blocked") if blocked else self.state(stage)
+            if plan.verify and state.state == "done" and (plan.wants(stage.number) or stage.name in needed):
+                state = self._verified(stage)
             if not plan.wants(stage.number):
-                if state.state != "done" and stage.number <= plan.last and self._needed_later(stage, plan):
+                if state.state != "done" and not blocked and stage.name in needed:
                     self._refuse(stage, state, plan)
                 continue
-            if plan.verify and state.state == "done":
-                state = self._verified(stage)
             if state.state == "done" and stage.number not in plan.redo:
                 self.screen.event(stage, "up to date")
                 continue
@@ -129,8 +103,19 @@ class Runner:
         return StageState("done")
 
     def table(self) -> list[tuple[Stage, StageState]]:
-        """Return every stage with its state, for ``--list``."""
-        return [(stage, self.state(stage)) for stage in self.stages]
+        """Return every stage with its state, for ``--list``; one that cannot even say what it would do is ``blocked``."""
+        found = []
+        for stage in self.stages:
+            try:
+                state = self.state(stage)
+            except DcaseAsdError as error:
+                state = StageState("blocked", [str(error)])
+            found.append((stage, state))
+        return found
+
+    def partial_folders(self) -> list[Path]:
+        """Return where interrupted work of the stages would lie, whether it does or not."""
+        return [_partial(self._out(stage)) for stage in self.stages]
 
     def _out(self, stage: Stage) -> Path:
         return self.layout.folder(stage, self.config, self._records)
@@ -161,8 +146,11 @@ class Runner:
 
     def _run_stage(self, stage: Stage, reasons: Sequence[str], *, redo: bool) -> None:
         out = self._out(stage)
-        partial = out.with_name(out.name + ".partial")
+        partial = _partial(out)
         started = time.monotonic()
+        if not self._begun:
+            self._begun = True
+            self.before_work()
         self.screen.event(stage, f"run: {_summary(reasons)}")
         with stage_lock(out):
             units = stage.units(self._context())
@@ -177,7 +165,13 @@ class Runner:
                 wrapped = StageError(f"stage {stage.number} {stage.name}: {error.strerror or error}: {error.filename or partial}")
                 self.screen.failure(stage, wrapped, self.layout.log_folder, self.resume_command(stage))
                 raise wrapped from error
+            except Exception as error:  # a defect, or a worker's death: as clean an end as any other failure
+                self._log_failure(stage)
+                wrapped = StageError(f"stage {stage.number} {stage.name}: {type(error).__name__}: {error}")
+                self.screen.failure(stage, wrapped, self.layout.log_folder, self.resume_command(stage))
+                raise wrapped from error
             _swap(partial, out)
+            jobs.forget_marks(partial)
         record = records.read_record(out)
         if record is None:
             raise StageError(f"{out}: the record just written cannot be read")
@@ -187,7 +181,9 @@ class Runner:
     def _prepare(self, stage: Stage, units: Sequence[Unit], out: Path, partial: Path, *, redo: bool) -> list[Unit]:
         """Keep finished units of an interrupted run and unchanged units of the last one; return what is left to do."""
         wanted = {unit.name: records.unit_parts(stage, unit, self._records) for unit in units}
+        jobs.bring_marks_back(partial)
         partial.mkdir(parents=True, exist_ok=True)
+        (partial / records.RECORD).unlink(missing_ok=True)  # of a commit that was interrupted
         jobs.discard_foreign(partial, wanted)
         old = None if redo else records.read_record(out)
         todo: list[Unit] = []
@@ -225,8 +221,12 @@ class Runner:
     def _close(self, stage: Stage, units: Sequence[Unit], partial: Path, started: float) -> None:
         context = self._context()
         stage.finish(context, partial)
-        jobs.remove_marks(partial)
-        stage.check(context, partial)
+        jobs.set_marks_aside(partial)
+        try:
+            stage.check(context, partial)
+        except DcaseAsdError:
+            jobs.forget_marks(partial)  # something of it is not sound: nothing of it is taken for done
+            raise
         records.commit_record(
             partial,
             StageRecord(
@@ -249,8 +249,10 @@ class Runner:
         self._records[stage.name] = record
         return StageState("done")
 
-    def _needed_later(self, stage: Stage, plan: Plan) -> bool:
-        return any(stage.name in later.upstream for later in self.stages if plan.wants(later.number))
+    def _log_failure(self, stage: Stage) -> None:
+        path = self.layout.log_folder / f"{stage.number}_{stage.name}" / "runner.log"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{traceback.format_exc()}# Ended (code 1)\n", encoding="utf-8")
 
     def _refuse(self, stage: Stage, state: StageState, plan: Plan) -> None:
         record = records.read_record(self._out(stage)) if state.state == "stale" else None
@@ -266,12 +268,16 @@ class Runner:
 
     def resume_command(self, stage: Stage) -> str:
         """Return the command that goes on where a stage failed."""
-        return f"bash {self.layout.shown(self.layout.experiment)}/run.sh --stage {stage.number}"
+        return f"bash {shlex.quote(self.layout.shown(self.layout.experiment / 'run.sh'))} --stage {stage.number}"
 
 
 def _summary(reasons: Sequence[str], *, most: int = 4) -> str:
     more = f" (+{len(reasons) - most} more)" if len(reasons) > most else ""
     return "; ".join(reasons[:most]) + more if reasons else "asked for"
+
+
+def _partial(out: Path) -> Path:
+    return out.with_name(out.name + ".partial")
 
 
 def _swap(partial: Path, out: Path) -> None:

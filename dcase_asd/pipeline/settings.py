@@ -7,185 +7,29 @@ with every default filled in: this is what fingerprints are made of and what ``e
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field
-from typing import Any, Literal
+from typing import Any
 
 from dcase_asd import config as configs
 from dcase_asd import registry
-from dcase_asd.config import configclass
 from dcase_asd.errors import ConfigError, UnknownNameError, nearest
+from dcase_asd.pipeline.keys import (
+    MAIN_FEATURES,
+    DetectorEntry,
+    EnsembleEntry,
+    EvaluateConfig,
+    ExtractorEntry,
+    RawConfig,
+    ScoresConfig,
+    SegmentConfig,
+    SplitConfig,
+    SubmitConfig,
+)
+from dcase_asd.pipeline.limits import check_limits
 
-__all__ = ["RawConfig", "resolve"]
+__all__ = ["MAIN_FEATURES", "RawConfig", "joint_detectors", "resolve"]
 
 #: Keys of a detector entry that belong to stage 5, not to the detector itself.
 _Component = dict[str, Any]
-
-
-@configclass
-class RawConfig:
-    """Stage 0: where raw data come from.
-
-    Attributes
-    ----------
-    source : str
-        ``none``: they lie at ``--data_root`` already; ``synthesise``; ``download``.
-    size, difficulty, layout : str, float, str
-        For ``synthesise``; see ``dcase-asd synth --help``.
-    year : int
-        For ``download``: the challenge year.
-    machines : tuple of str
-        Only these; empty means all.
-    seed : int
-        Seed of the simulator.
-    """
-
-    source: Literal["none", "synthesise", "download"] = "none"
-    size: str = "demo"
-    difficulty: float | None = None
-    layout: str = "dcase2023"
-    year: int = 0
-    machines: tuple[str, ...] = ()
-    seed: int = 0
-
-
-@configclass
-class SegmentConfig:
-    """Stage 4: how clips are cut (seed 002, Section 4.2: 5.0 s, 75 % overlap). ``length_s`` 0 takes the whole clip."""
-
-    length_s: float = 5.0
-    overlap: float = 0.75
-
-
-@configclass
-class SplitConfig:
-    """Which training clips are held out for validation and calibration (seed 002, Section 4.2: 85 % source, 6 target train)."""
-
-    source_fraction: float = 0.85
-    n_target: int = 6
-
-
-@configclass
-class DetectorEntry:
-    """What stage 5 needs besides the detector's own keys.
-
-    Attributes
-    ----------
-    extractor : str
-        Which extractor's embeddings it reads.
-    fit_split : str
-        ``train``: fitted on the training clips, calibrated on the held-out ones; ``all``: fitted on both, calibrated by
-        cross-fitting over ``folds`` folds of clips; ``valid``: fitted on the held-out clips (as the ancestor of seed 002).
-    folds : int
-        Cross-fitting folds where ``fit_split`` is not ``train``.
-    aggregation : str or None
-        Pooling of segment scores to clips; ``None`` takes ``scores.aggregation``.
-    input : str
-        ``vector`` or ``map`` of the embeddings; ``auto`` takes the first kind the detector accepts.
-    """
-
-    extractor: str
-    fit_split: Literal["train", "valid", "all"] = "train"
-    folds: int = 3
-    aggregation: str | None = None
-    input: Literal["auto", "vector", "map"] = "auto"
-
-
-@configclass
-class ScoresConfig:
-    """Stage 6: pooling of segment scores to clips.
-
-    Attributes
-    ----------
-    aggregation : str
-        ``mean``, ``max``, ``median``, ``upper_mean`` or ``power_weighted``.
-    by_machine : mapping
-        Machine type to another aggregation (seed 002, Section 4.2: weighted mean for event-absent machines).
-    statistics : str
-        ``calibration``: scores are standardised by those of held-out normal clips; ``transductive``: by those of the test
-        clips themselves, which marks the result.
-    """
-
-    aggregation: str = "mean"
-    by_machine: dict[str, str] = field(default_factory=dict)
-    statistics: Literal["calibration", "transductive"] = "calibration"
-
-
-@configclass
-class EnsembleEntry:
-    """Stage 7: one ensemble.
-
-    Attributes
-    ----------
-    members : tuple of str
-        Systems or shell patterns over them (``oe_*``; grid points are ``detector:part``).
-    name : str
-        Registered way to combine.
-    weights : mapping
-        For ``vote``: weight per member.
-    n_best : int
-        0 takes all members; otherwise that many are chosen by development metrics, the choice is written to a file and
-        applied unchanged to machines without labels.
-    select_by : str
-        ``machine``: per machine by its own score; ``mean_rank``: the same for all machines.
-    """
-
-    members: tuple[str, ...]
-    name: str = "mean"
-    weights: dict[str, float] = field(default_factory=dict)
-    n_best: int = 0
-    select_by: Literal["machine", "mean_rank"] = "machine"
-
-
-@configclass
-class EvaluateConfig:
-    """Stage 8.
-
-    Attributes
-    ----------
-    rule : str
-        Official rule by name, e.g. ``dcase2023``.
-    systems : tuple of str
-        Rows of the result table, in order; empty: every ensemble.
-    comparators : tuple of str
-        Systems shown as comparators.
-    threshold : str
-        ``gamma`` (0.9 quantile of a gamma distribution fitted to normal scores, as the official baseline) or ``false_alarm``.
-    false_alarm_rate : float
-        For ``false_alarm``.
-    n_bootstrap : int
-        Resamples for the interval of differences between systems.
-    report_clips : int
-        Clips of each kind (most anomalous, missed, false alarm) shown per machine in the report.
-    """
-
-    rule: str = "dcase2023"
-    systems: tuple[str, ...] = ()
-    comparators: tuple[str, ...] = ()
-    threshold: Literal["gamma", "false_alarm"] = "gamma"
-    false_alarm_rate: float = 0.1
-    n_bootstrap: int = 400
-    report_clips: int = 2
-
-
-@configclass
-class SubmitConfig:
-    """Stage 9.
-
-    Attributes
-    ----------
-    year : int
-        Challenge year, 0 for no submission.
-    label : str
-        ``<Surname>_<INST>_task2``.
-    systems : tuple of str
-        At most four, in order; empty: the first rows of the result table.
-    """
-
-    year: int = 0
-    label: str = "Doe_DCASE_task2"
-    systems: tuple[str, ...] = ()
-    authors: tuple[dict[str, str], ...] = ()
-    report: str = ""
 
 
 _PLAIN: dict[str, type] = {
@@ -196,7 +40,18 @@ _PLAIN: dict[str, type] = {
     "evaluate": EvaluateConfig,
     "submit": SubmitConfig,
 }
-_KEYS = (*_PLAIN, "corpus", "features", "extractors", "detectors", "ensembles", "machines", "seeds", "description")
+_KEYS = (
+    *_PLAIN,
+    "corpus",
+    "features",
+    "extra_features",
+    "extractors",
+    "detectors",
+    "ensembles",
+    "machines",
+    "seeds",
+    "description",
+)
 
 
 def resolve(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -225,18 +80,27 @@ def resolve(values: Mapping[str, Any]) -> dict[str, Any]:
     result["seeds"] = _seeds(values.get("seeds", [0]))
     result["corpus"] = component("corpora", _mapping(values, "corpus"), where="corpus")
     result["features"] = component("features", _mapping(values, "features"), where="features")
+    result["extra_features"] = {
+        _identifier(key, "extra_features"): component("features", item, where=f"extra_features.{key}")
+        for key, item in _mapping(values, "extra_features").items()
+    }
+    if MAIN_FEATURES in result["extra_features"]:
+        raise ConfigError(f"extra_features.{MAIN_FEATURES}: the name stands for the key `features`; choose another")
     result["extractors"] = {
-        _identifier(key, "extractors"): component("extractors", item, where=f"extractors.{key}")
+        _identifier(key, "extractors"): _extractor(item, f"extractors.{key}", result)
         for key, item in _mapping(values, "extractors").items()
     }
     result["detectors"] = {
         _identifier(key, "detectors"): _detector(item, f"detectors.{key}", result["extractors"])
         for key, item in _mapping(values, "detectors").items()
     }
-    result["ensembles"] = {
-        _identifier(key, "ensembles"): _ensemble(item, f"ensembles.{key}", result["detectors"])
-        for key, item in _mapping(values, "ensembles").items()
-    }
+    result["ensembles"] = {}
+    for key, item in _mapping(values, "ensembles").items():
+        where = f"ensembles.{_identifier(key, 'ensembles')}"
+        if key in result["detectors"]:
+            raise ConfigError(f"{where}: a detector has this name too; choose another")
+        result["ensembles"][key] = _ensemble(item, where, result["detectors"], result["ensembles"])
+    check_limits(result)
     return result
 
 
@@ -256,20 +120,59 @@ def plugin_config(kind: str, item: Mapping[str, Any]) -> tuple[registry.Plugin, 
     return plugin, configs.build(plugin.config, {key: value for key, value in item.items() if key != "name"}, where=item["name"])
 
 
+def _extractor(item: Any, where: str, resolved: Mapping[str, Any]) -> dict[str, Any]:
+    if not isinstance(item, Mapping):
+        raise ConfigError(f"{where}: expected a mapping with a `name`, got {item!r}")
+    own = {key: item[key] for key in ("features", "segments") if key in item}
+    own["segments"] = configs.merge(resolved["segments"], _mapping(own, "segments"))
+    entry = configs.to_dict(configs.build(ExtractorEntry, own, where=where))
+    known = [MAIN_FEATURES, *resolved["extra_features"]]
+    if entry["features"] not in known:
+        raise UnknownNameError("features", entry["features"], known)
+    rest = {key: value for key, value in item.items() if key not in own}
+    return {"entry": entry, "extractor": component("extractors", rest, where=where)}
+
+
+def joint_detectors(item: Mapping[str, Any]) -> list[str]:
+    """List the detectors that the extractor of a resolved entry trains along with it."""
+    plugin, config = plugin_config("extractors", item["extractor"])
+    return list(plugin.implementation(config).joint_detectors())
+
+
 def _detector(item: Any, where: str, extractors: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(item, Mapping):
         raise ConfigError(f"{where}: expected a mapping with `name` and `extractor`, got {item!r}")
-    own = ("extractor", "fit_split", "folds", "aggregation", "input")
+    own = ("extractor", "fit_split", "folds", "aggregation", "input", "adopt")
     if "extractor" not in item:
         raise ConfigError(f"{where}: `extractor` is missing; one of {', '.join(extractors) or 'none defined'}")
     entry = configs.build(DetectorEntry, {key: value for key, value in item.items() if key in own}, where=where)
     if entry.extractor not in extractors:
         raise UnknownNameError("extractor", entry.extractor, extractors)
-    plugin = component("detectors", {key: value for key, value in item.items() if key not in own}, where=where)
+    given = {key: value for key, value in item.items() if key not in own}
+    plugin = component("detectors", given, where=where)
+    if entry.adopt:
+        _check_adoption(entry, given, extractors[entry.extractor], where=where)
     return {"entry": configs.to_dict(entry), "detector": plugin}
 
 
-def _ensemble(item: Any, where: str, detectors: Mapping[str, Any]) -> dict[str, Any]:
+def _check_adoption(entry: DetectorEntry, given: Mapping[str, Any], extractor: Mapping[str, Any], *, where: str) -> None:
+    name, offered = given["name"], joint_detectors(extractor)
+    if name not in offered:
+        raise ConfigError(
+            f"{where}.adopt: extractor {entry.extractor!r} trains {', '.join(offered) or 'no detector'} that could be adopted, "
+            f"not {name}; for a flow, set flow_weight on it and leave return_map out"
+        )
+    keys = registry.load("detectors", name).implementation.scoring_keys  # type: ignore[attr-defined]
+    idle = sorted(given.keys() - {"name", *keys})
+    if idle or entry.fit_split != "train":
+        told = f"{idle[0]!r} has no effect" if idle else f"fit_split {entry.fit_split!r} would fit one"
+        raise ConfigError(
+            f"{where}: the detector is adopted as the extractor trained it (on the training clips), so {told}; "
+            f"possible: {', '.join(keys) or 'no key'}"
+        )
+
+
+def _ensemble(item: Any, where: str, detectors: Mapping[str, Any], earlier: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(item, Mapping) or "members" not in item:
         raise ConfigError(f"{where}: expected a mapping with `members`, got {item!r}")
     entry = configs.build(EnsembleEntry, item, where=where)
@@ -279,8 +182,13 @@ def _ensemble(item: Any, where: str, detectors: Mapping[str, Any]) -> dict[str, 
 
     for member in entry.members:
         base = member.split(":", 1)[0]
-        if not fnmatch.filter(list(detectors), base):
-            raise ConfigError(f"{where}.members: {member!r} matches no detector; known: {', '.join(detectors) or 'none'}")
+        if base not in earlier and not fnmatch.filter(list(detectors), base):
+            raise ConfigError(
+                f"{where}.members: {member!r} matches no detector ({', '.join(detectors) or 'none'}) and no ensemble before this "
+                f"one ({', '.join(earlier) or 'none'})"
+            )
+    if entry.by_part and entry.n_best:
+        raise ConfigError(f"{where}: by_part makes one system a grid point; put n_best on an ensemble that has them as members")
     return configs.to_dict(entry)
 
 
@@ -308,7 +216,7 @@ def _seeds(item: Any) -> list[int]:
     return list(item)
 
 
-def _identifier(key: str, where: str) -> str:
-    if not key.replace("_", "").replace("-", "").isalnum():
+def _identifier(key: Any, where: str) -> str:
+    if not isinstance(key, str) or not key.replace("_", "").replace("-", "").isalnum():
         raise ConfigError(f"{where}: {key!r}: use letters, digits, '_' and '-' only (it becomes a folder's name)")
     return key

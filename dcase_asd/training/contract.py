@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from torch import Tensor
@@ -46,6 +46,8 @@ class TrainConfig:
         The peak for OneCycle.
     weight_decay : float
         0.01 is AdamW's default in torch.
+    group_eps : mapping
+        Parameter-name prefix to Adam's eps of these parameters; torch's default (1e-8) for others.
     schedule : {"one_cycle", "fixed", "cosine"}
     grad_clip : float
         Largest gradient norm; 0 for no clipping.
@@ -70,6 +72,7 @@ class TrainConfig:
     optimiser: optimisers.Optimiser = "adamw"
     learning_rate: float = 1e-3
     weight_decay: float = 0.01
+    group_eps: dict[str, float] = field(default_factory=dict)
     schedule: optimisers.Schedule = "one_cycle"
     grad_clip: float = 0.0
     precision: Precision = "auto"

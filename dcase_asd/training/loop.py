@@ -71,7 +71,8 @@ def train(
     Raises
     ------
     TrainingError
-        If a loss is not finite (term and step named; the last checkpoint stays), or the checkpoint is another run's.
+        If a loss is not finite (term and step named, the layer too where the model raises ``FloatingPointError`` with it; the
+        last checkpoint stays), or the checkpoint is another run's.
     """
     model.to(device)
     if config.channels_last:
@@ -104,7 +105,7 @@ class _Run:
         config = self.config
         self.precision = resolve_precision(config.precision, self.device)
         self.n_steps = config.steps or config.epochs * self.source.steps_per_epoch
-        groups = optimisers.parameter_groups(self.model, lr_factors)
+        groups = optimisers.parameter_groups(self.model, lr_factors, eps=config.group_eps)
         self.optimiser = optimisers.make_optimiser(
             config.optimiser, groups, learning_rate=config.learning_rate, weight_decay=config.weight_decay
         )
@@ -144,7 +145,10 @@ class _Run:
         rate, momentum = optimisers.rate_factor(self.config.schedule, step, self.n_steps)
         optimisers.set_rates(self.optimiser, learning_rate=self.config.learning_rate * rate, momentum=momentum)
         self.model.train()
-        terms, total = self._losses(batch)
+        try:
+            terms, total = self._losses(batch)
+        except FloatingPointError as error:  # a model that knows which of its layers went wrong
+            raise TrainingError(f"{error} at step {step} of {self.n_steps}; {self._kept()}") from error
         self._note(terms, total, step)
         self.optimiser.zero_grad(set_to_none=True)
         self.scaler.scale(total).backward()
@@ -173,17 +177,14 @@ class _Run:
         progress = self.progress
         for name, value in self._numbers(terms, total).items():
             if not math.isfinite(value):
-                kept = (
-                    "no checkpoint was written yet"
-                    if progress.n_saved == 0
-                    else f"the checkpoint of step {progress.n_saved} stays"
-                )
-                raise TrainingError(
-                    f"loss {name!r} is {value} at step {step} of {self.n_steps}; {kept}; "
-                    "lower learning_rate, set grad_clip (say 1.0) or train in fp32, and look for broken features"
-                )
+                raise TrainingError(f"loss {name!r} is {value} at step {step} of {self.n_steps}; {self._kept()}")
             progress.sums[name] = progress.sums.get(name, 0.0) + value
         progress.n_summed += 1
+
+    def _kept(self) -> str:
+        saved = self.progress.n_saved
+        kept = f"the checkpoint of step {saved} stays" if saved else "no checkpoint was written yet"
+        return f"{kept}; lower learning_rate, set grad_clip (say 1.0) or train in fp32, and look for broken features"
 
     @staticmethod
     def _numbers(terms: Mapping[str, Tensor], total: Tensor) -> dict[str, float]:
@@ -215,7 +216,11 @@ class _Run:
         with torch.no_grad():
             for batch in self.source.valid_batches():
                 n_batches += 1
-                for name, value in self._numbers(*self._losses(batch)).items():
+                try:
+                    terms, total = self._losses(batch)
+                except FloatingPointError as error:
+                    raise TrainingError(f"{error} in validation after epoch {epoch}; {self._kept()}") from error
+                for name, value in self._numbers(terms, total).items():
                     sums[name] = sums.get(name, 0.0) + value
         means = {f"valid_{name}": value / n_batches for name, value in sums.items()}
         bad = next((name for name, value in means.items() if not math.isfinite(value)), None)

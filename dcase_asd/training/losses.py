@@ -1,4 +1,4 @@
-"""The losses of seed 002 (Fujimura et al., DCASE 2023), Equations 1, 2, 3 and 8.
+"""The losses of seed 002 (Fujimura et al., DCASE 2023), Equations 1, 2, 3, 6 and 8.
 
 Conventions: logits are what sigma is applied to; labels may be mixed (mixup) and lie in [0, 1];
 ``t [batch]`` is 1 for the target machine and 0 for pseudo-anomalies. Losses are computed in float32 or better.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["attribute_loss", "machine_loss", "section_loss", "serial_oe_loss"]
+__all__ = ["attribute_loss", "flow_loss", "machine_loss", "section_loss", "serial_oe_loss"]
 
 
 def machine_loss(logit: Tensor, t: Tensor) -> Tensor:
@@ -55,3 +55,16 @@ def attribute_loss(logits: Tensor, y: Tensor) -> Tensor:
 def serial_oe_loss(machine: Tensor, section: Tensor, *, section_weight: float) -> Tensor:
     """Sum of machine and section (or attribute) loss, Eq. 1; Section 4.2 sets the weight to 5."""
     return machine + section_weight * section
+
+
+def flow_loss(log_density: Tensor, logabsdet: Tensor) -> Tensor:
+    """Mean negative log-likelihood of maps, Eq. 6 and 7; Section 4.2 sets its weight in Eq. 5 to 1e-7.
+
+    Parameters
+    ----------
+    log_density : Tensor [batch, h, w]
+        ``log p_Z`` of the latent at each position; summed here, as the weight of 1e-7 presupposes (design facts (e)).
+    logabsdet : Tensor [batch, h, w]
+        What each position adds to the log-determinant.
+    """
+    return -(log_density + logabsdet).sum(dim=(1, 2)).mean()

@@ -20,7 +20,9 @@ Schedule = Literal["fixed", "one_cycle", "cosine"]
 _ONE_CYCLE = {"start": 25.0, "end": 1e4, "rise": 0.3, "momentum_high": 0.95, "momentum_low": 0.85}
 
 
-def parameter_groups(model: nn.Module, lr_factors: Mapping[str, float]) -> list[dict[str, Any]]:
+def parameter_groups(
+    model: nn.Module, lr_factors: Mapping[str, float], *, eps: Mapping[str, float] | None = None
+) -> list[dict[str, Any]]:
     """Split a model's trainable parameters by name prefix, each group with its factor on the learning rate.
 
     Parameters
@@ -28,21 +30,27 @@ def parameter_groups(model: nn.Module, lr_factors: Mapping[str, float]) -> list[
     model : nn.Module
     lr_factors : mapping of str to float
         Prefix of parameter names to factor, e.g. ``{"terms.flow": 10.0}``; the longest matching prefix counts, others have 1.
+    eps : mapping of str to float, optional
+        Prefix to Adam's eps.
 
     Raises
     ------
     ConfigError
         If a prefix matches no parameter, or nothing is trainable.
     """
-    groups: dict[str, list[nn.Parameter]] = {prefix: [] for prefix in ("", *lr_factors)}
+    eps = eps or {}
+    groups: dict[str, list[nn.Parameter]] = {prefix: [] for prefix in ("", *lr_factors, *eps)}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             groups[max((p for p in groups if name.startswith(p)), key=len)].append(parameter)
-    unused = [prefix for prefix in lr_factors if not groups[prefix]]
+    unused = [prefix for prefix, members in groups.items() if prefix and not members]
     if unused or not any(groups.values()):
-        raise ConfigError(f"learning-rate factors {unused} match no trainable parameter of {type(model).__name__}")
-    factors = {"": 1.0, **lr_factors}
-    return [{"params": members, "lr_factor": factors[prefix]} for prefix, members in groups.items() if members]
+        raise ConfigError(f"learning-rate factors or eps for {unused} match no trainable parameter of {type(model).__name__}")
+    return [
+        {"params": members, "lr_factor": lr_factors.get(prefix, 1.0)} | ({"eps": eps[prefix]} if prefix in eps else {})
+        for prefix, members in groups.items()
+        if members
+    ]
 
 
 def make_optimiser(

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
 
 import numpy as np
 
@@ -17,6 +16,7 @@ from dcase_asd.detectors._shared.fit_sets import TrainingRows, rows_of
 from dcase_asd.detectors.base import Batch, Batches
 from dcase_asd.detectors.knn import Config, Knn
 from dcase_asd.features.segments import SegmentMeta
+from tests.benchmarks import Row
 
 DESCRIPTION = "kNN grid (k = 1, 2, 4, 16, 32; source, both, pseudo-target): one pass against 15 scikit-learn models"
 
@@ -25,16 +25,6 @@ KS = (1, 2, 4, 16, 32)
 #: Sizes of DCASE 2023: 990 source and 10 target clips of 10 s, 5 segments each (5 s, 75 % overlap), 512-d; 200 test clips.
 N_SOURCE, N_TARGET, N_QUERY, DIM = 4950, 50, 1000, 512
 ROUNDS = 4
-
-
-class Row(NamedTuple):
-    """One line of the benchmark table; ``ratio`` is peer over ours, higher is better."""
-
-    name: str
-    ours_s: float
-    peer_s: float
-    ratio: float
-    target: float
 
 
 def run() -> list[Row]:
@@ -74,10 +64,14 @@ def run() -> list[Row]:
     score_s, peer_score_s = best["ours score"], sum(v for k, v in best.items() if k.startswith("peer score"))
     total, peer_total = score_s + best["ours fit"], peer_score_s + sum(v for k, v in best.items() if k.startswith("peer fit"))
     return [
-        Row("knn grid: score", score_s, peer_score_s, peer_score_s / score_s, 5.0),
+        _row("knn grid: score", score_s, peer_score_s, ">= 5"),
         # the peer is given whitened points and ready mixtures, so this ratio is a lower bound
-        Row("knn grid: fit and score", total, peer_total, peer_total / total, 2.0),
+        _row("knn grid: fit and score", total, peer_total, ">= 2"),
     ]
+
+
+def _row(name: str, ours_s: float, peer_s: float, target: str) -> Row:
+    return Row(name=name, ours_s=ours_s, peer_s=peer_s, ratio=peer_s / ours_s, target=target)
 
 
 def _time(best: dict[str, float], name: str, work: Callable[[], object]) -> None:
@@ -106,10 +100,3 @@ def _batches(source: np.ndarray, target: np.ndarray) -> Batches:
         yield Batch(x, np.arange(n), meta)
 
     return batches
-
-
-if __name__ == "__main__":
-    for row in run():
-        print(
-            f"{row.name}: ours {row.ours_s:.3f} s, scikit-learn {row.peer_s:.3f} s, {row.ratio:.1f}x (target {row.target:.0f}x)"
-        )

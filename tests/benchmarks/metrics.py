@@ -10,13 +10,13 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
-from typing import NamedTuple
 
 import numpy as np
 
 from dcase_asd.evaluation import bootstrap, intervals
 from dcase_asd.evaluation.challenge import MAX_FPR
 from dcase_asd.evaluation.rules import Section, rule_named
+from tests.benchmarks import Row
 
 DESCRIPTION = "official score with interval at 4,200 clips against the organisers' O(N^2) jackknife (theirs extrapolated)"
 
@@ -26,22 +26,6 @@ N_MACHINES, N_SECTIONS, N_CELL = 7, 3, 50
 SAMPLE = 40
 N_BOOTSTRAP = 1000
 ROUNDS = 3
-
-
-class Row(NamedTuple):
-    """One line of the benchmark table; ``ratio`` is peer over ours."""
-
-    name: str
-    ours_s: float
-    peer_s: float
-    ratio: float
-    target: str = ""
-    unit: str = "s"
-
-    @property
-    def met(self) -> bool | None:
-        """Whether the ratio meets the target (None without one)."""
-        return self.ratio >= float(self.target.removeprefix(">= ")) if self.target else None
 
 
 def run() -> list[Row]:
@@ -77,7 +61,7 @@ def run() -> list[Row]:
 
 
 def _row(name: str, ours_s: float, peer_s: float, target: str) -> Row:
-    return Row(name, ours_s, peer_s, peer_s / ours_s, target)
+    return Row(name=name, ours_s=ours_s, peer_s=peer_s, ratio=peer_s / ours_s, target=target)
 
 
 def _data() -> list[Section]:

@@ -1,6 +1,6 @@
 """Outlier-exposure training on one core: what loading costs, and the step against a plain loop.
 
-Run: ``OMP_NUM_THREADS=1 python tests/benchmarks/training.py``
+Ratios are ours over the peer: lower is better.
 """
 
 from __future__ import annotations
@@ -13,13 +13,15 @@ from typing import Any
 
 import numpy as np
 
+from tests.benchmarks import Row
+
 DESCRIPTION = "outlier exposure, cpu preset: 32 crops of 313 frames x 224 mels from float16 stores of 10 machines, one core"
 
 N_MACHINES, N_CLIPS, N_FRAMES, N_BANDS, SEGMENT = 10, 40, 375, 224, 313
 
 
-def run(*, repeats: int = 8) -> list[dict[str, Any]]:
-    """Return rows ``name, ours_s, peer_s, ratio, target``; times are the best of ``repeats``, in CPU seconds."""
+def run(*, repeats: int = 8) -> list[Row]:
+    """Return the rows; times are the best of ``repeats``, in CPU seconds."""
     import torch
 
     torch.set_num_threads(1)
@@ -39,7 +41,7 @@ def run(*, repeats: int = 8) -> list[dict[str, Any]]:
         ("step (fp32, contiguous) / plain loop", ours["fp32", False], plain_s, "<= 1.05"),
         ("step (bf16, channels_last) / plain loop: auto takes the faster", ours["bf16", True], plain_s, ""),
     ]
-    return [{"name": n, "ours_s": a, "peer_s": b, "ratio": a / b, "target": target} for n, a, b, target in rows]
+    return [Row(name=n, ours_s=a, peer_s=b, ratio=a / b, target=target) for n, a, b, target in rows]
 
 
 _VARIANTS = (("auto", True), ("fp32", False), ("bf16", True))
@@ -144,9 +146,3 @@ def _best(step: Callable[[int], Any], repeats: int) -> float:
         given = step(number)
         times.append(given if isinstance(given, float) else time.process_time() - begin)
     return min(times)
-
-
-if __name__ == "__main__":
-    print(DESCRIPTION)
-    for row in run():
-        print("{name:60s} {ours_s:8.4f} s {peer_s:8.4f} s  ratio {ratio:6.3f}  target {target}".format(**row))

@@ -77,10 +77,14 @@ class TrainingRows:
     ----------
     source, target : ndarray [segment, ...]
         ``target`` may be empty.
+    source_clip, target_clip : ndarray [segment] of str, optional
+        The clip each segment was cut from; None where every segment counts as a clip of its own.
     """
 
     source: NDArray[Any]
     target: NDArray[Any]
+    source_clip: NDArray[Any] | None = None
+    target_clip: NDArray[Any] | None = None
 
     @property
     def all(self) -> NDArray[Any]:
@@ -96,20 +100,21 @@ def gather(batches: Batches, *, kind: str = "vector") -> TrainingRows:
     DataError
         If there is no segment at all, none of the source domain, a wrong shape, or a value is not finite.
     """
-    parts, keys, target = [], [], []
+    parts, keys, target, clip = [], [], [], []
     like: tuple[int, ...] | None = None
     for batch in batches():
         parts.append(check_input(batch.x, kind=kind, like=like, name="training segments"))
         like = parts[-1].shape[1:]
         keys.append(np.asarray(batch.key))
         target.append(is_target(batch.meta.domain))
+        clip.append(np.asarray(batch.meta.clip_id))
     if not parts:
         raise DataError("training segments: none given; check that the machine has clips of split 'train'")
     order = np.argsort(np.concatenate(keys), kind="stable")
-    x, mask = np.concatenate(parts)[order], np.concatenate(target)[order]
+    x, mask, clips = (np.concatenate(column)[order] for column in (parts, target, clip))
     if mask.all():
         raise DataError(f"training segments: all {len(x)} are of the target domain; source segments are needed")
-    return TrainingRows(x[~mask], x[mask])
+    return TrainingRows(x[~mask], x[mask], clips[~mask], clips[mask])
 
 
 def is_target(domain: NDArray[Any]) -> NDArray[np.bool_]:

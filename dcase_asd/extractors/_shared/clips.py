@@ -6,7 +6,7 @@ A crop is a slice of the memory-mapped array: one copy into the batch, which als
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,9 @@ from dcase_asd.features.store import FeatureFolder, FeatureStore
 
 __all__ = ["ClipList", "band_statistics"]
 
+_TEXT = ("clip_id", "section", "domain", "attributes")
+_COLUMNS: dict[str, type] = {"start": np.int64, "length": np.int64, **dict.fromkeys(_TEXT, object)}
+
 
 @dataclass(frozen=True)
 class ClipList:
@@ -30,7 +33,7 @@ class ClipList:
         Memory-mapped data of the stores.
     store, start, length : ndarray [clip], int64
         Which array, first frame in it, frames of the clip.
-    machine, clip_id, section : ndarray [clip] of str
+    machine, clip_id, section, domain : ndarray [clip] of str
     attributes : tuple of dict
         Attributes of each clip.
     """
@@ -42,35 +45,35 @@ class ClipList:
     machine: NDArray[Any]
     clip_id: NDArray[Any]
     section: NDArray[Any]
+    domain: NDArray[Any]
     attributes: tuple[dict[str, str], ...]
 
     @classmethod
-    def open(
-        cls, features: FeatureFolder, parts: Sequence[tuple[str, str]], *, keep: Callable[[str], bool] = lambda _: True
-    ) -> ClipList:
-        """Open the stores of ``(machine, split)`` pairs and list the clips whose id ``keep`` accepts.
+    def open(cls, features: FeatureFolder, parts: Sequence[tuple[str, str]]) -> ClipList:
+        """Open the stores of ``(machine, split)`` pairs and list all their clips.
 
         Raises
         ------
         FormatError
-            If a store is not ``[frame, mel]``, its mel bands differ from the others', or a clip is empty.
+            If a store is not ``[frame, mel]``, its mel bands differ from the others', a clip is empty, or its attributes are no
+            JSON object.
         """
         stores = [features.open(machine, split) for machine, split in parts]
         _check(stores, parts)
-        rows = [(i, j) for i, s in enumerate(stores) for j in range(len(s)) if keep(str(s.index["clip_id"].iat[j]))]
         columns = {
-            name: [stores[i].index[name].iat[j] for i, j in rows]
-            for name in ("start", "length", "clip_id", "section", "attributes")
+            name: np.concatenate([store.index[name].to_numpy(dtype=kind) for store in stores]) for name, kind in _COLUMNS.items()
         }
+        counts = [len(store) for store in stores]
         return cls(
             tuple(store.data for store in stores),
-            np.array([i for i, _ in rows], dtype=np.int64),
-            np.array(columns["start"], dtype=np.int64),
-            np.array(columns["length"], dtype=np.int64),
-            np.array([parts[i][0] for i, _ in rows], dtype=object),
-            np.array(columns["clip_id"], dtype=object),
-            np.array(columns["section"], dtype=object),
-            tuple(dict(json.loads(text)) for text in columns["attributes"]),
+            np.repeat(np.arange(len(stores)), counts),
+            columns["start"],
+            columns["length"],
+            np.repeat(np.array([machine for machine, _ in parts], dtype=object), counts),
+            columns["clip_id"],
+            columns["section"],
+            columns["domain"],
+            tuple(_attributes(text, clip_id) for text, clip_id in zip(columns["attributes"], columns["clip_id"], strict=True)),
         )
 
     def __len__(self) -> int:
@@ -87,6 +90,7 @@ class ClipList:
             self.machine[chosen],
             self.clip_id[chosen],
             self.section[chosen],
+            self.domain[chosen],
             tuple(self.attributes[i] for i in chosen),
         )
 
@@ -156,3 +160,13 @@ def _check(stores: Sequence[FeatureStore], parts: Sequence[tuple[str, str]]) -> 
         if short.any():
             clip_id = store.index["clip_id"].iat[int(short.to_numpy().argmax())]
             raise FormatError(f"{machine}/{split}: clip {clip_id!r} has no frames; remove it from the manifest")
+
+
+def _attributes(text: str, clip_id: str) -> dict[str, str]:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise FormatError(f"clip {clip_id!r}: attributes {text!r} are not a JSON object; re-run stages 1 and 2")
+    return {str(key): str(item) for key, item in value.items()}

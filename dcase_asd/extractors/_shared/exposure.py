@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -17,6 +17,7 @@ from dcase_asd.extractors._shared.clips import ClipList
 from dcase_asd.extractors.base import TrainingData
 from dcase_asd.networks.resnet import as_picture
 from dcase_asd.training.contract import Batch
+from dcase_asd.training.domain_code import DomainCode
 from dcase_asd.training.mixup import MixupConfig, mix, plan_mixup
 from dcase_asd.training.samplers import PairSampler
 from dcase_asd.training.seeding import generator
@@ -50,7 +51,7 @@ def open_clips(data: TrainingData, *, supplemental_noise: bool) -> ExposureClips
     Raises
     ------
     TrainingError
-        If the target has fewer than two training clips, or there are fewer pseudo-anomalies than target clips need.
+        If there are fewer than two clips of the target to train on, or of other machines.
     """
     machines = data.features.machines()
     if data.machine not in machines or not data.features.has(data.machine, "train"):
@@ -68,14 +69,14 @@ def open_clips(data: TrainingData, *, supplemental_noise: bool) -> ExposureClips
         raise TrainingError(f"{data.machine}: {int((~held).sum())} clips left to train on, 2 are needed; hold out fewer")
     splits = ("train", "supplemental_noise") if supplemental_noise else ("train",)
     parts = [(m, s) for m in machines if m != data.machine for s in splits if data.features.has(m, s)]
-    if not parts:
-        raise TrainingError(
-            f"{data.machine}: no other machine in {data.features.path}, so there are no pseudo-anomalies; add the training clips "
-            "of at least one other machine (other development machines, the additional training set), or use an extractor that "
-            "needs none (log_mel_statistics)"
-        )
     both = ClipList.open(data.features, [(data.machine, "train"), *parts])
     others = both.take(np.arange(len(own), len(both)))
+    if len(others) < 2:
+        raise TrainingError(
+            f"{data.machine}: {len(others)} clips of other machines in {data.features.path}, at least 2 are needed as "
+            "pseudo-anomalies; add the training clips of at least one other machine (other development machines, the "
+            "additional training set), or use an extractor that needs none (log_mel_statistics)"
+        )
     valid = np.zeros(len(others), dtype=bool)
     n_valid = min(int(held.sum()), len(others) // 5)
     if n_valid:
@@ -88,7 +89,9 @@ class ExposureBatches:
     """The batch source of outlier exposure; see :class:`~dcase_asd.training.contract.BatchSource`.
 
     A batch holds ``x [batch, 1, mel, frame]``, ``t [batch]``, ``attributes`` and ``section`` ``[batch, class]`` where there are
-    classes, and ``row [batch]``: the target clip with the larger share in a mixed sample, -1 if that is a pseudo-anomaly.
+    classes, and ``row [batch]``: the target clip with the larger share in a mixed sample, -1 if that is a pseudo-anomaly. With
+    domain channels also ``flow_mean [batch]``: what they follow, that of the clip with the larger share (seed 002, Section 4.2),
+    NaN where there is none.
 
     Attributes
     ----------
@@ -100,6 +103,12 @@ class ExposureBatches:
     mixup : MixupConfig
     batch_size : int
     seed : int
+    gain : float
+        Every crop of a training batch is raised by a constant from +-gain, before it is mixed; in units of the features.
+    target_domain_share : float, optional
+        Share of domain ``target`` among the target machine's crops of a batch; None draws all clips equally often.
+    domain : DomainCode
+        What the domain channels of a flow follow.
     """
 
     clips: ExposureClips
@@ -108,10 +117,15 @@ class ExposureBatches:
     mixup: MixupConfig
     batch_size: int
     seed: int
+    gain: float = 0.0
+    target_domain_share: float | None = None
+    domain: DomainCode = field(default_factory=DomainCode)
 
     @cached_property
     def _sampler(self) -> PairSampler:
-        return PairSampler(len(self.clips.target), len(self.clips.negative), self.batch_size, self.seed)
+        rare = tuple(np.flatnonzero(self.clips.target.domain == "target").tolist())
+        n_own, n_other = len(self.clips.target), len(self.clips.negative)
+        return PairSampler(n_own, n_other, self.batch_size, self.seed, rare, self.target_domain_share)
 
     @cached_property
     def _targets(self) -> dict[str, NDArray[np.float32]]:
@@ -127,12 +141,16 @@ class ExposureBatches:
         target, negative = self._sampler.rows(step)
         rng = generator(self.seed, "crops", step)
         x = self._crops([(self.clips.target, target), (self.clips.negative, negative)], rng.random(2 * len(target)))
+        if self.gain:
+            # a stream of its own: crops and mixup stay what they are without it
+            x += generator(self.seed, "gain", step).uniform(-self.gain, self.gain, (len(x), 1, 1)).astype(np.float32)
         targets = {key: values[target] for key, values in self._targets.items()}
         row = np.concatenate([target, np.full(len(negative), -1, dtype=np.int64)])
         plan = plan_mixup(len(row), self.mixup, rng=rng, progress=progress)
         batch = {name: mix(value, plan) for name, value in _labelled(x, targets, n_negatives=len(negative)).items()}
         dominant = row if plan is None else plan.dominant(row)
-        return {**batch, "x": as_picture(batch["x"]), "row": torch.from_numpy(dominant)}
+        told = self._flow_mean(self.clips.target, dominant)
+        return {**batch, **told, "x": as_picture(batch["x"]), "row": torch.from_numpy(dominant)}
 
     def valid_batches(self) -> Iterable[Batch]:
         """Yield the held-out clips' middle crops, unmixed, in batches of at most the training's size."""
@@ -148,7 +166,14 @@ class ExposureBatches:
             targets = {key: classes.targets(chosen) for key, classes in self.classes.items()}
             batch = _labelled(x, targets, n_negatives=len(other))
             row = torch.full((len(own) + len(other),), -1, dtype=torch.int64)
-            yield {**batch, "x": as_picture(batch["x"]), "row": row}
+            told = self._flow_mean(target, np.concatenate([own, np.full(len(other), -1)]))
+            yield {**batch, **told, "x": as_picture(batch["x"]), "row": row}
+
+    def _flow_mean(self, clips: ClipList, rows: NDArray[np.int64]) -> dict[str, Tensor]:
+        if not self.domain.applies:
+            return {}
+        means = self.domain.means([clips.attributes[row] if row >= 0 else {} for row in rows])
+        return {"flow_mean": torch.from_numpy(means)}
 
     def _crops(self, parts: Sequence[tuple[ClipList, NDArray[np.int64]]], positions: NDArray[np.float64]) -> NDArray[np.float32]:
         n_items = sum(len(rows) for _, rows in parts)

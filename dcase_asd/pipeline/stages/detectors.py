@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dcase_asd import config as configs
 from dcase_asd import registry
-from dcase_asd.detectors.base import Batch, Batches, save_detector
+from dcase_asd.detectors.base import Batch, Batches, load_detector, save_detector
 from dcase_asd.errors import DataError, StageError
 from dcase_asd.features.segments import Embeddings
 from dcase_asd.io.atomic import write_json
@@ -33,10 +34,10 @@ class DetectorsStage(Stage):
 
     number = 5
     name = "detectors"
-    reads = "embeddings of training clips"
+    reads = "embeddings of training clips, detectors trained with an extractor"
     writes = "inlier models"
     version = 1
-    upstream = ("manifests", "embeddings")
+    upstream = ("manifests", "extractor", "embeddings")
 
     def units(self, context: Context) -> list[Unit]:
         """One unit per detector, seed and machine."""
@@ -45,19 +46,19 @@ class DetectorsStage(Stage):
             item = context.config["detectors"][key]
             entry = {k: v for k, v in item["entry"].items() if k != "aggregation"}
             source = embedding_folder(context.config, entry["extractor"], seed, machine)
+            adopted = {"extractor": [f"{source}/{item['detector']['name']}"]} if entry["adopt"] else {}
             units.append(
                 Unit(
                     f"{key}/{seed}/{machine}",
                     config={"entry": entry, "detector": item["detector"], "split": context.config["split"], "seed": seed}
                     | {"embeddings": source},
-                    inputs={"embeddings": [f"{source}/train"], "manifests": ["manifest.csv"]},
+                    inputs={"embeddings": [f"{source}/train"], "manifests": ["manifest.csv"], **adopted},
                 )
             )
         return units
 
     def run(self, context: Context, unit: Unit, out: Path, work: Path) -> None:
-        """Fit one detector for every section of one machine."""
-        del work
+        """Fit one detector for every section of one machine, or adopt the one that its extractor was trained with."""
         seed, machine = unit.config["seed"], unit.name.rsplit("/", 1)[1]
         embeddings = Embeddings.read(context.folders["embeddings"] / unit.config["embeddings"] / "train")
         manifest = Manifest.read(context.folders["manifests"] / "manifest.csv")
@@ -65,10 +66,15 @@ class DetectorsStage(Stage):
         for section in sorted(set(embeddings.meta.section)):
             rows = np.flatnonzero(embeddings.meta.section == section)
             for model, (fit, calibrate) in _plans(embeddings, rows, held_out, unit.config["entry"], seed).items():
-                self._fit(unit.config, embeddings, fit, out / section / model)
+                place = out / section / model
+                if unit.config["entry"]["adopt"]:
+                    _adopt(unit.config, context.folders["extractor"] / unit.config["embeddings"], place)
+                else:
+                    _fit(unit.config, embeddings, fit, place, work / section / model)
                 clips = sorted(set(embeddings.meta.clip_id[calibrate]))
-                write_json(out / section / model / CALIBRATION, {"clips": clips})
-                context.log(f"section {section} {model}: fitted on {len(fit)} segments, {len(clips)} clips calibrate")
+                write_json(place / CALIBRATION, {"clips": clips})
+                told = "adopted from its extractor" if unit.config["entry"]["adopt"] else f"fitted on {len(fit)} segments"
+                context.log(f"section {section} {model}: {told}, {len(clips)} clips calibrate")
 
     def check(self, context: Context, out: Path) -> None:
         """Every unit holds at least one saved model."""
@@ -76,13 +82,27 @@ class DetectorsStage(Stage):
             if not any((out / key / str(seed) / machine).glob("*/*/config.json")):
                 raise StageError(f"{out}/{key}/{seed}/{machine}: no model was saved")
 
-    @staticmethod
-    def _fit(config: Mapping[str, Any], embeddings: Embeddings, rows: NDArray[np.int64], folder: Path) -> None:
-        plugin, plugin_values = plugin_config("detectors", config["detector"])
-        detector = plugin.implementation(plugin_values)
-        x = detector_input(embeddings, config)
-        detector.fit(batches(x, embeddings, rows), seed=config["seed"])
-        save_detector(folder, plugin.name, detector)
+
+def _fit(config: Mapping[str, Any], embeddings: Embeddings, rows: NDArray[np.int64], folder: Path, work: Path) -> None:
+    plugin, plugin_values = plugin_config("detectors", config["detector"])
+    detector = plugin.implementation(plugin_values)
+    detector.workdir = work
+    x = detector_input(embeddings, config)
+    detector.fit(batches(x, embeddings, rows), seed=config["seed"])
+    save_detector(folder, plugin.name, detector)
+    for path in sorted(work.glob("*.csv")):
+        (folder / path.name).write_bytes(path.read_bytes())
+
+
+def _adopt(config: Mapping[str, Any], source: Path, folder: Path) -> None:
+    """Save a detector that stage 3 trained, scoring as the entry says; it was trained on all sections of the machine."""
+    name = config["detector"]["name"]
+    trained = load_detector(source / name)
+    own = {key: config["detector"][key] for key in trained.scoring_keys}
+    plugin, values = plugin_config("detectors", {"name": name, **configs.to_dict(trained.config), **own})
+    detector = plugin.implementation(values)
+    detector.load_state(trained.state())
+    save_detector(folder, name, detector)
 
 
 def _plans(

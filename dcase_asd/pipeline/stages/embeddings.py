@@ -10,6 +10,7 @@ from dcase_asd.features.segments import Embeddings
 from dcase_asd.features.store import FeatureFolder
 from dcase_asd.pipeline.stage import Context, Stage, Unit
 from dcase_asd.pipeline.stages.extractor import extractor_units, segment_frames
+from dcase_asd.pipeline.stages.features import feature_place
 
 __all__ = ["EmbeddingsStage"]
 
@@ -28,18 +29,16 @@ class EmbeddingsStage(Stage):
 
     def units(self, context: Context) -> list[Unit]:
         """One unit per extractor, seed and machine."""
-        config = {"segments": context.config["segments"]}
-        return [
-            Unit(
-                name := f"{key}/{seed}/{machine}",
-                config=config,
-                inputs={
-                    "features": [machine, "feature.json"],
-                    "extractor": [f"{name}/config.json", f"{name}/tensors.safetensors"],
-                },
-            )
-            for key, seed, machine in extractor_units(context)
-        ]
+        units = []
+        for key, seed, machine in extractor_units(context):
+            name, entry = f"{key}/{seed}/{machine}", context.config["extractors"][key]["entry"]
+            place = feature_place(entry["features"])
+            inputs = {
+                "features": [f"{place}{machine}", f"{place}feature.json"],
+                "extractor": [f"{name}/config.json", f"{name}/tensors.safetensors"],
+            }
+            units.append(Unit(name, config=entry, inputs=inputs))
+        return units
 
     def run(self, context: Context, unit: Unit, out: Path, work: Path) -> None:
         """Embed the splits of one machine."""
@@ -48,7 +47,7 @@ class EmbeddingsStage(Stage):
 
         machine = unit.name.rsplit("/", 1)[1]
         extractor = load_extractor(context.folders["extractor"] / unit.name)
-        folder = FeatureFolder(context.folders["features"])
+        folder = FeatureFolder(context.folders["features"] / feature_place(unit.config["features"]))
         rate = folder.info["frame_rate_hz"]
         length, hop = segment_frames(unit.config["segments"], rate)
         for split in _SPLITS:

@@ -7,6 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from dcase_asd.errors import DataError, StageError
 from dcase_asd.io.tables import read_table, write_table
 from dcase_asd.manifests.schema import Labels, Manifest
@@ -71,18 +74,19 @@ class EnsembleStage(Stage):
         tables = {
             n: _collect(context.folders["scores"], folders, n).merge(places, on="clip_id") for n in ("scores", "calibration")
         }
-        standard = _standardised(tables, transductive=unit.config["statistics"] == "transductive")
+        transductive = unit.config["statistics"] == "transductive"
+        standard = _standardised(tables, transductive=transductive)
         merged = {name: _over_seeds(table) for name, table in standard.items()}
         singles = merged if unit.name == ALL_SEEDS else {name: _over_seeds(table) for name, table in tables.items()}
         results = {name: [table] for name, table in singles.items()}
         for key, entry in unit.config["ensembles"].items():
-            members = expand(entry["members"], sorted(set(merged["scores"]["system"])))
-            if not members:
-                raise DataError(f"ensemble {key}: {', '.join(entry['members'])} matches no system")
+            members = _members(entry["members"], merged["scores"], unit.config["ensembles"], key=key)
             candidates = merged["scores"][merged["scores"]["system"].isin(members)]
             selection = self._selection(context, unit, key, candidates, out / f"selection_{key}.json")
-            for name, table in merged.items():
-                results[name] += _combined(table, key, entry, members, selection)
+            combined = {name: _combined(table, key, entry, members, selection) for name, table in merged.items()}
+            for name, parts in combined.items():
+                results[name] += parts
+            merged = _with_ensemble(merged, combined, places, transductive=transductive)
             context.log(f"{key}: {len(members)} members" + (f", {entry['n_best']} chosen per machine" if selection else ""))
         import pandas as pd
 
@@ -117,6 +121,32 @@ def expand(patterns: Sequence[str], systems: Sequence[str]) -> list[str]:
     return [s for s in dict.fromkeys(found) if s not in LEVEL_SYSTEMS]
 
 
+def _members(patterns: Sequence[str], table: pd.DataFrame, ensembles: Mapping[str, Any], *, key: str) -> list[str]:
+    """Expand an ensemble's members; other ensembles are members only where they are named, never through a pattern."""
+    named = {pattern.split(":", 1)[0] for pattern in patterns}
+    systems = [s for s in sorted(set(table["system"])) if base_name(s) not in ensembles or base_name(s) in named]
+    members = expand(patterns, systems)
+    if not members:
+        raise DataError(f"ensemble {key}: {', '.join(patterns)} matches no system")
+    return members
+
+
+def _with_ensemble(
+    merged: Mapping[str, pd.DataFrame],
+    combined: Mapping[str, Sequence[pd.DataFrame]],
+    places: pd.DataFrame,
+    *,
+    transductive: bool,
+) -> dict[str, pd.DataFrame]:
+    """Append an ensemble to the tables that later ones choose members from, standardised as single systems are."""
+    import pandas as pd
+
+    made = {name: pd.concat(parts).merge(places, on="clip_id").assign(seed="any") for name, parts in combined.items()}
+    kept = {name: table[~table["system"].str.endswith(UNSELECTED)] for name, table in made.items()}
+    standard = _standardised(kept, transductive=transductive)
+    return {name: pd.concat([table, standard[name].drop(columns="seed")], ignore_index=True) for name, table in merged.items()}
+
+
 def base_name(system: str) -> str:
     """Return the detector's name of a system: ``oe_knn`` for ``oe_knn:fit_set=both,k=4``."""
     return system.split(":", 1)[0]
@@ -138,7 +168,7 @@ def _standardised(tables: Mapping[str, pd.DataFrame], *, transductive: bool) -> 
     groups = ["system", "seed", "machine", "section"]
     reference = tables["scores" if transductive else "calibration"]
     fitted = {
-        key: Standardiser.fit(rows["score"].to_numpy(), transductive=transductive) for key, rows in reference.groupby(groups)
+        key: _standardiser(rows["score"].to_numpy(), key, transductive=transductive) for key, rows in reference.groupby(groups)
     }
     result = {}
     for name, table in tables.items():
@@ -153,6 +183,17 @@ def _standardised(tables: Mapping[str, pd.DataFrame], *, transductive: bool) -> 
     return result
 
 
+def _standardiser(scores: NDArray[np.float64], key: Sequence[str], *, transductive: bool) -> Standardiser:
+    try:
+        return Standardiser.fit(scores, transductive=transductive)
+    except DataError as error:
+        what = "test clips" if transductive else "held-out normal clips"
+        raise DataError(
+            f"system {key[0]}, machine {key[2]}, section {key[3]}: {what}: {error}; hold out more with a lower "
+            "split.source_fraction, or cross-fit with fit_split: all"
+        ) from error
+
+
 def _over_seeds(table: pd.DataFrame) -> pd.DataFrame:
     keys = ["clip_id", "system", "machine", "section", "subset"]
     return table.groupby(keys, as_index=False, sort=True)["score"].mean()
@@ -161,7 +202,14 @@ def _over_seeds(table: pd.DataFrame) -> pd.DataFrame:
 def _combined(
     table: pd.DataFrame, key: str, entry: Mapping[str, Any], members: Sequence[str], selection: Selection | None
 ) -> list[pd.DataFrame]:
-    """Return the ensemble's rows, and beside a selection the mean over all members."""
+    """Return the ensemble's rows, one system a grid point if so asked, and beside a selection the mean over all members."""
+    if entry["by_part"]:
+        grid: dict[str, list[str]] = {}
+        for member in members:
+            grid.setdefault(key + member.removeprefix(base_name(member)), []).append(member)
+        # a machine may lack a grid point (no target clips, say)
+        has = {name: table[table["system"].isin(same)]["machine"].unique() for name, same in grid.items()}
+        return [_combine(table, name, entry, dict.fromkeys(has[name], same)) for name, same in grid.items()]
     wanted = {machine: list(members) for machine in table["machine"].unique()}
     parts = [_combine(table, key if selection is None else key + UNSELECTED, entry, wanted)]
     if selection is not None:

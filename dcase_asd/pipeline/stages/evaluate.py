@@ -16,7 +16,11 @@ from dcase_asd.pipeline.stages.scores import SCORE_SCHEMA
 from dcase_asd.pipeline.stages.shown import shown_systems
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
+    from numpy.typing import NDArray
+
+    from dcase_asd.scores.thresholds import Threshold
 
 __all__ = ["DECISION_SCHEMA", "EvaluateStage"]
 
@@ -117,20 +121,31 @@ def _decide(
     """Return decisions per clip and system, and the thresholds they come from; thresholds see normal scores alone."""
     import pandas as pd
 
-    from dcase_asd.scores.thresholds import false_alarm_threshold, gamma_threshold
-
     places = manifest.table[["clip_id", "machine", "section"]]
     keys = ["system", "machine", "section"]
     normals = calibration[calibration["system"].isin(shown)].merge(places, on="clip_id").groupby(keys)
     decided, rows = [], []
     for key, group in scores[scores["system"].isin(shown)].merge(places, on="clip_id").groupby(keys):
         values = normals.get_group(key)["score"].to_numpy()
-        gamma = config["threshold"] == "gamma"
-        fitted = gamma_threshold(values) if gamma else false_alarm_threshold(values, rate=config["false_alarm_rate"])
+        fitted = _threshold(values, key, config)
         decided.append(group[["clip_id", "system"]].assign(decision=fitted.decide(group["score"].to_numpy())))
         rows.append((*key, fitted.value, len(values)))
     table = pd.concat(decided).sort_values(["clip_id", "system"], ignore_index=True)
     return table, pd.DataFrame(rows, columns=list(_THRESHOLD_SCHEMA))
+
+
+def _threshold(normal_scores: NDArray[np.float64], key: Sequence[str], config: Mapping[str, Any]) -> Threshold:
+    from dcase_asd.scores.thresholds import false_alarm_threshold, gamma_threshold
+
+    try:
+        if config["threshold"] == "gamma":
+            return gamma_threshold(normal_scores)
+        return false_alarm_threshold(normal_scores, rate=config["false_alarm_rate"])
+    except DataError as error:
+        raise DataError(
+            f"system {key[0]}, machine {key[1]}, section {key[2]}: held-out normal clips: {error} (evaluate.threshold, "
+            "evaluate.false_alarm_rate), or hold out more with a lower split.source_fraction"
+        ) from error
 
 
 def read_thresholds(path: Path) -> pd.DataFrame:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
 
-from dcase_asd.errors import ManifestError, StageError, UnknownNameError
+from dcase_asd.errors import FormatError, ManifestError, StageError, UnknownNameError
 from dcase_asd.io.atomic import write_json
-from dcase_asd.io.hashing import sha256_json
+from dcase_asd.io.hashing import sha256_file, sha256_json
 from dcase_asd.manifests.schema import Manifest
 from dcase_asd.pipeline.settings import plugin_config
 from dcase_asd.pipeline.stage import Context, Stage, Unit
@@ -28,10 +29,12 @@ class ManifestsStage(Stage):
     upstream = ("raw",)
 
     def units(self, context: Context) -> list[Unit]:
-        """One unit; names and sizes of external raw files are part of its fingerprint."""
+        """One unit; its fingerprint holds names and sizes of external raw files, and the content of an external truth."""
         root = data_root(context)
         config: dict[str, Any] = {"corpus": context.config["corpus"]}
         config["external_files"] = listing_digest(root) if context.config["raw"]["source"] == "none" else ""
+        truth = context.config["corpus"].get("ground_truth")
+        config["ground_truth_files"] = _table_hashes(root / truth) if truth else {}
         return [Unit("", config=config, inputs={"raw": [""]})]
 
     def run(self, context: Context, unit: Unit, out: Path, work: Path) -> None:
@@ -78,17 +81,27 @@ def _root_of_unit(context: Context) -> Path:
 
 
 def listing_digest(root: Path) -> str:
-    """Return a hash of the relative names and sizes of all files below ``root`` (contents are hashed when scanned)."""
+    """Return a hash of the relative names and sizes of all files below ``root`` (contents are hashed when scanned).
+
+    Links to folders are followed, each folder once.
+    """
     entries: list[tuple[str, int]] = []
-    stack = [str(root)]
-    while stack:
-        with os.scandir(stack.pop()) as found:
-            for entry in found:
-                if entry.is_dir():
-                    stack.append(entry.path)
-                else:
-                    entries.append((os.path.relpath(entry.path, root), entry.stat().st_size))
+    visited: set[str] = set()
+    for place, folders, files in os.walk(root, followlinks=True):
+        visited.add(os.path.realpath(place))
+        folders[:] = [name for name in folders if os.path.realpath(os.path.join(place, name)) not in visited]  # noqa: PTH118
+        for name in files:
+            path = os.path.join(place, name)  # noqa: PTH118 - a Path per file takes as long as the stat
+            # a link that leads nowhere counts, with a size of its own: the scan says what is wrong with it
+            entries.append((os.path.relpath(path, root), os.stat(path).st_size if os.path.exists(path) else -1))  # noqa: PTH110, PTH116
     return sha256_json(sorted(entries))
+
+
+def _table_hashes(place: Path) -> dict[str, str]:
+    """Return the hashes of a CSV file, or of all below a folder: one flipped label leaves names and sizes as they were."""
+    if place.is_file():
+        return {place.name: sha256_file(place)}
+    return {path.relative_to(place).as_posix(): sha256_file(path) for path in sorted(place.rglob("*.csv"))}
 
 
 def _index(manifest: Manifest) -> dict[str, Any]:
@@ -110,10 +123,18 @@ def target_machines(context: Context) -> list[str]:
 
     Raises
     ------
+    ManifestError
+        If no machine has test clips.
     UnknownNameError
         If ``machines`` names one the manifest lacks or that has no test clips.
     """
-    tested = [m for m, info in machine_index(context).items() if info["tested"]]
+    index = machine_index(context)
+    tested = [m for m, info in index.items() if info["tested"]]
+    if not tested:
+        raise ManifestError(
+            f"no machine has test clips, so there is nothing to score (machines: {', '.join(index)}); add test recordings, "
+            "or stop after the features with --stop_stage 2"
+        )
     for machine in context.config["machines"]:
         if machine not in tested:
             raise UnknownNameError("machine with test clips", machine, tested)
@@ -121,7 +142,9 @@ def target_machines(context: Context) -> list[str]:
 
 
 def machine_index(context: Context) -> dict[str, Any]:
-    """Return ``machines.json`` of stage 1: machine to its splits, subsets and sections."""
-    import json
-
-    return dict(json.loads((context.folders["manifests"] / "machines.json").read_text(encoding="utf-8")))
+    """Return ``machines.json`` of stage 1: machine to its splits, subsets and sections; ``FormatError`` if it is damaged."""
+    path = context.folders["manifests"] / "machines.json"
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise FormatError(f"{path}: damaged ({error}); run with --verify to find and mend what was changed on disk") from error

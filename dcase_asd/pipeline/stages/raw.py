@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from dcase_asd.errors import StageError
@@ -46,11 +47,33 @@ class RawStage(Stage):
                 **options,
             )
         else:
-            from dcase_asd.download import download
+            from dcase_asd.download.corpus import download
 
-            download(raw["year"], machines=raw["machines"], dest=out / CORPUS_FOLDER, nj=max(context.resources.nj, 2), work=work)
+            # into the work folder, which outlives an interruption: the next run goes on within the file
+            download(
+                raw["year"],
+                machines=raw["machines"],
+                dest=work / CORPUS_FOLDER,
+                nj=max(context.resources.nj, 2),
+                progress=_progress(context.log),
+            )
+            (work / CORPUS_FOLDER).rename(out / CORPUS_FOLDER)
 
     def check(self, context: Context, out: Path) -> None:
         """Something must be there."""
         if context.config["raw"]["source"] != "none" and not any((out / CORPUS_FOLDER).rglob("*.*")):
             raise StageError(f"{out}: no file was made; see the log")
+
+
+def _progress(log: Callable[[str], None], *, step: int = 5) -> Callable[[int, int], None]:
+    """Return what logs a line for every ``step`` per cent of a download."""
+    shown = 0
+
+    def report(n_bytes: int, n_total: int) -> None:
+        nonlocal shown
+        percent = 100 * n_bytes // max(n_total, 1)
+        if percent >= shown + step:
+            shown = percent
+            log(f"{percent} % of {n_total / 1e9:.2f} GB")
+
+    return report

@@ -8,16 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 from dcase_asd.errors import StageError
 from dcase_asd.evaluation.results import Metrics
+from dcase_asd.features.segments import Embeddings
 from dcase_asd.io.arrays import load_tensors
 from dcase_asd.io.atomic import write_json
 from dcase_asd.io.tables import read_table
 from dcase_asd.manifests.schema import Manifest
 from dcase_asd.pipeline.reporting import system_detectors
 from dcase_asd.pipeline.stage import Context, Stage, Unit
-from dcase_asd.pipeline.stages.detectors import embedding_folder
+from dcase_asd.pipeline.stages.detectors import detector_input, embedding_folder
 from dcase_asd.pipeline.stages.ensemble import ALL_SEEDS
 from dcase_asd.pipeline.stages.evaluate import DECISION_SCHEMA
 from dcase_asd.pipeline.stages.extractor import segment_frames
+from dcase_asd.pipeline.stages.features import feature_place
 from dcase_asd.pipeline.stages.scores import LEVEL_SYSTEMS, SCORE_SCHEMA
 from dcase_asd.pipeline.stages.shown import shown_systems
 from dcase_asd.submission.formats import year_format
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 
     from dcase_asd.submission.writer import SystemEntry
 
-__all__ = ["SubmitStage"]
+__all__ = ["SubmitStage", "missing_sections"]
 
 #: A submission has at most four systems (dcase.community/challenge2023/submission).
 _MOST = 4
@@ -41,12 +43,22 @@ class SubmitStage(Stage):
     reads = "scores and decisions of evaluation clips"
     writes = "submission zip"
     version = 1
-    upstream = ("manifests", "features", "extractor", "detectors", "ensemble", "evaluate")
+    upstream = ("manifests", "features", "extractor", "embeddings", "detectors", "ensemble", "evaluate")
 
     def units(self, context: Context) -> list[Unit]:
         """One unit."""
         config = context.config
-        keys = ("submit", "evaluate", "ensembles", "detectors", "extractors", "seeds", "description", "features", "segments")
+        keys = (
+            "submit",
+            "evaluate",
+            "ensembles",
+            "detectors",
+            "extractors",
+            "seeds",
+            "description",
+            "features",
+            "extra_features",
+        )
         name = _source(config)
         inputs = {"manifests": ["manifest.csv"], "ensemble": [name], "evaluate": [name], "extractor": [""], "detectors": [""]}
         return [Unit("", config={key: config[key] for key in keys}, inputs=inputs)]
@@ -65,7 +77,13 @@ class SubmitStage(Stage):
         if not len(manifest):
             write_json(out / "submission.json", {"archives": [], "note": "the corpus has no evaluation clips"})
             return
-        machines = sorted(set(manifest.machines))
+        lacking = missing_sections(manifest, year)
+        machines = sorted(set(manifest.machines) - set(lacking))
+        if not machines:
+            note = "no evaluation machine has all its sections: a submission needs them (run without --sections)"
+            write_json(out / "submission.json", {"archives": [], "note": note, "missing_sections": lacking})
+            return
+        manifest = Manifest(manifest.table[manifest.table["machine"].isin(machines)].reset_index(drop=True))
         entries = [_entry(context, config, system, manifest) for system in _systems(context, config)]
         report = Path(config["submit"]["report"]) if config["submit"]["report"] else None
         label = config["submit"]["label"]
@@ -80,7 +98,8 @@ class SubmitStage(Stage):
         record: dict[str, Any] = {
             "archives": [archive.name],
             "machines": machines,
-            "machines_of_the_year_not_in_the_corpus": missing,
+            "machines_of_the_year_not_in_the_corpus": [m for m in missing if m not in lacking],
+            "missing_sections": lacking,
         }
         write_json(out / "submission.json", record | {"warnings": [str(p) for p in problems]})
 
@@ -89,6 +108,14 @@ class SubmitStage(Stage):
         del context
         if not (out / "submission.json").is_file():
             raise StageError(f"{out}/submission.json was not written")
+
+
+def missing_sections(manifest: Manifest, year: int) -> dict[str, list[str]]:
+    """Return the evaluation machines of which the manifest has some sections of the year only, and those it lacks."""
+    wanted = year_format(year).evaluation
+    found = manifest.table.groupby("machine")["section"].agg(set).to_dict()
+    lacking = {str(m): sorted(set(wanted.get(str(m), ())) - sections) for m, sections in found.items()}
+    return {machine: sections for machine, sections in sorted(lacking.items()) if sections}
 
 
 def _source(config: Mapping[str, Any]) -> str:
@@ -127,10 +154,10 @@ def _entry(context: Context, config: Mapping[str, Any], system: str, manifest: M
         authors=authors,
         description={
             "input_sampling_rate": config["features"].get("sample_rate_hz"),
-            "acoustic_features": config["features"]["name"],
+            "acoustic_features": ", ".join(dict.fromkeys(_feature_names(config, detectors))),
             "machine_learning_method": ", ".join(
                 dict.fromkeys(
-                    f"{config['extractors'][config['detectors'][d]['entry']['extractor']]['name']} + "
+                    f"{config['extractors'][config['detectors'][d]['entry']['extractor']]['extractor']['name']} + "
                     f"{config['detectors'][d]['detector']['name']}"
                     for d in detectors
                 )
@@ -141,6 +168,11 @@ def _entry(context: Context, config: Mapping[str, Any], system: str, manifest: M
         macs=_macs(context, config, detectors, sorted(set(manifest.machines))),
         results=_results(context, config, system),
     )
+
+
+def _feature_names(config: Mapping[str, Any], detectors: Sequence[str]) -> list[str]:
+    used = [config["extractors"][config["detectors"][d]["entry"]["extractor"]]["entry"]["features"] for d in detectors]
+    return [config["extra_features"].get(name, config["features"])["name"] for name in used]
 
 
 def _placeholder_author(config: Mapping[str, Any]) -> Any:
@@ -166,22 +198,38 @@ def _parameters(context: Context, config: Mapping[str, Any], detectors: Sequence
 
 def _macs(context: Context, config: Mapping[str, Any], detectors: Sequence[str], machines: Sequence[str]) -> int:
     """Count the multiply-accumulates of the networks for one clip of the longest machine, all segments and seeds together."""
+    from dcase_asd.detectors.base import load_detector
     from dcase_asd.extractors.base import load_extractor
-    from dcase_asd.features.segments import segment_starts
-    from dcase_asd.features.store import FeatureFolder
     from dcase_asd.submission.complexity import measure
 
-    folder = FeatureFolder(context.folders["features"])
-    length, hop = segment_frames(config["segments"], folder.info["frame_rate_hz"])
+    macs = 0
+    for extractor in {config["detectors"][d]["entry"]["extractor"] for d in detectors}:
+        machine, n_frames, n_segments = _longest(context, config, extractor, machines)
+        sources = {seed: embedding_folder(config, extractor, seed, machine) for seed in config["seeds"]}
+        pairs = [load_extractor(context.folders["extractor"] / s).module_and_input(n_frames) for s in set(sources.values())]
+        for detector in (d for d in detectors if config["detectors"][d]["entry"]["extractor"] == extractor):
+            for seed, source in sources.items():
+                x = detector_input(
+                    Embeddings.read(context.folders["embeddings"] / source / "test"), config["detectors"][detector]
+                )
+                model = min((context.folders["detectors"] / detector / str(seed) / machine).glob("*/main"))
+                pairs.append(load_detector(model).module_and_input(x.shape[1:]))
+        macs += n_segments * sum(measure(*pair).macs for pair in pairs if pair is not None)
+    return macs
+
+
+def _longest(context: Context, config: Mapping[str, Any], extractor: str, machines: Sequence[str]) -> tuple[str, int, int]:
+    """Return the machine with the longest clip, the frames of a segment, and the segments of that clip."""
+    from dcase_asd.features.segments import segment_starts
+    from dcase_asd.features.store import FeatureFolder
+
+    entry = config["extractors"][extractor]["entry"]
+    folder = FeatureFolder(context.folders["features"] / feature_place(entry["features"]))
+    length, hop = segment_frames(entry["segments"], folder.info["frame_rate_hz"])
     frames = {m: int(folder.open(m, "test").index["length"].max()) for m in machines}
     machine = max(machines, key=lambda m: (frames[m], m))
     n_segments = len(segment_starts(frames[machine], length=length, hop=hop)) if length else 1
-    macs = 0
-    for extractor in {config["detectors"][d]["entry"]["extractor"] for d in detectors}:
-        for source in {embedding_folder(config, extractor, seed, machine) for seed in config["seeds"]}:
-            pair = load_extractor(context.folders["extractor"] / source).module_and_input(length or frames[machine])
-            macs += n_segments * measure(pair[0], pair[1]).macs if pair is not None else 0
-    return macs
+    return machine, length or frames[machine], n_segments
 
 
 def _results(context: Context, config: Mapping[str, Any], system: str) -> dict[str, dict[str, float]]:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from conftest import machine_clip, write_store
+from fake_features import machine_clip, write_store
 from hypothesis import given
 from hypothesis import strategies as st
 

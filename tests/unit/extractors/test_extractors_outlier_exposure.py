@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from conftest import N_BANDS, machine_clip, write_folder, write_store
+from fake_features import N_BANDS, machine_clip, write_folder, write_store
 
 from dcase_asd import config as configs
 from dcase_asd import registry
@@ -86,6 +86,71 @@ def test_an_interrupted_fit_resumes_bit_identical(features, fitted, tmp_path, mo
     resumed = fit(features, tmp_path, valid=valid, log=lines.append)
     assert any("goes on at step 4" in line for line in lines)
     assert all(np.array_equal(value, resumed.state()[name]) for name, value in fitted.state().items())
+
+
+def test_a_checkpoint_is_only_taken_up_for_the_same_training(tmp_path):
+    folder = write_folder(tmp_path / "f", machines=("pump", "fan"), n_clips=6)
+    fit(folder, tmp_path / "w", epochs=1)
+    for changed in (
+        {"input_pool": [2, 1]},
+        {"mixup_alpha": 0.4},
+        {"epochs": 2},
+        {"attribute_weight": 1.0},
+        {"machine_head": "norm"},
+        {"gain_db": 3.0},
+    ):
+        with pytest.raises(TrainingError, match="checkpoint of another run"):
+            fit(folder, tmp_path / "w", **{"epochs": 1, **changed})
+    again = write_folder(tmp_path / "f", machines=("pump", "fan"), n_clips=6, seed=1)
+    with pytest.raises(TrainingError, match="checkpoint of another run"):
+        fit(again, tmp_path / "w", epochs=1)
+
+
+def test_gain_and_domain_share_resume_bit_identical_too(tmp_path, monkeypatch):
+    from dcase_asd.extractors._shared.exposure import ExposureBatches
+
+    folder = write_folder(tmp_path / "f", machines=("fan", "pump"), n_clips=12)
+    rng = np.random.default_rng(0)
+    clips, domains = [machine_clip(5.0, rng=rng) for _ in range(12)], ["source"] * 9 + ["target"] * 3
+    write_store(folder.path, "pump", "train", clips, domains=domains)
+    values = {"gain_db": 6.0, "target_domain_share": 0.3, "attribute_weight": 0.0}
+    whole = fit(folder, tmp_path / "whole", **values).state()
+    original = ExposureBatches.batch
+
+    def stops(self, step, *, progress):
+        if step == 4:
+            raise KeyboardInterrupt
+        return original(self, step, progress=progress)
+
+    monkeypatch.setattr(ExposureBatches, "batch", stops)
+    with pytest.raises(KeyboardInterrupt):
+        fit(folder, tmp_path / "cut", checkpoint_minutes=1e-9, **values)
+    monkeypatch.setattr(ExposureBatches, "batch", original)
+    resumed = fit(folder, tmp_path / "cut", **values).state()
+    assert all(np.array_equal(value, resumed[name]) for name, value in whole.items())
+    for changed in ({"gain_db": 0.0}, {"target_domain_share": 0.5}):
+        other = fit(folder, tmp_path / f"other {changed}", **{**values, **changed}).state()
+        assert not np.array_equal(other["backbone.conv1.weight"], whole["backbone.conv1.weight"])
+
+
+def test_a_domain_share_without_target_clips_is_said_and_left_out(features, tmp_path):
+    lines = []
+    shared = fit(features, tmp_path / "a", epochs=1, target_domain_share=0.3, log=lines.append)
+    assert any("0 of 12 training clips are of domain target; all drawn equally often" in line for line in lines)
+    plain = fit(features, tmp_path / "b", epochs=1)
+    assert np.array_equal(shared.state()["backbone.conv1.weight"], plain.state()["backbone.conv1.weight"])
+
+
+def test_a_gain_makes_the_embedding_care_less_for_the_level(tmp_path):
+    folder = write_folder(tmp_path / "f", machines=("fan", "pump", "valve"), n_clips=16)
+
+    def moved(extractor):
+        x, louder = (extractor.embed(segments(5.0) + shift)[0] for shift in (0.0, 2.0))
+        return np.linalg.norm(louder - x, axis=1).mean() / np.linalg.norm(extractor.embed(segments(8.0))[0] - x, axis=1).mean()
+
+    plain = moved(fit(folder, tmp_path / "p", epochs=6))
+    trained = moved(fit(folder, tmp_path / "g", epochs=6, gain_db=12.0))
+    assert trained < 0.7 * plain  # measured 0.37 after 10 epochs
 
 
 def test_embedding_does_not_depend_on_the_batch(fitted):

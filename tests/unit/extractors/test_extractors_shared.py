@@ -1,13 +1,16 @@
 import numpy as np
 import pytest
 import torch
-from conftest import machine_clip, write_folder, write_store
+from fake_features import machine_clip, write_folder, write_store
 
-from dcase_asd.errors import FormatError, TrainingError
+from dcase_asd.errors import ConfigError, FormatError, TrainingError
 from dcase_asd.extractors._shared.classes import attribute_classes, section_classes
 from dcase_asd.extractors._shared.clips import ClipList, band_statistics
 from dcase_asd.extractors._shared.exposure import ExposureBatches, open_clips
+from dcase_asd.extractors._shared.exposure_model import gain_in_feature_units
 from dcase_asd.extractors.base import TrainingData
+from dcase_asd.features.log_mel import Config as LogMelConfig
+from dcase_asd.features.log_mel import LogMel
 from dcase_asd.features.store import FeatureFolder
 from dcase_asd.training.mixup import MixupConfig
 
@@ -18,10 +21,10 @@ def training_data(features, machine="pump", valid=()):
     return TrainingData(features, machine, frozenset(valid), FRAMES)
 
 
-def source(features, machine="pump", *, alpha=0.0, batch_size=8, valid=(), seed=0):
+def source(features, machine="pump", *, alpha=0.0, batch_size=8, valid=(), seed=0, gain=0.0, share=None):
     clips = open_clips(training_data(features, machine, valid), supplemental_noise=False)
     classes = {"attributes": attribute_classes(clips.target, "per_key"), "section": section_classes(clips.target)}
-    return ExposureBatches(clips, classes, FRAMES, MixupConfig(alpha=alpha), batch_size, seed)
+    return ExposureBatches(clips, classes, FRAMES, MixupConfig(alpha=alpha), batch_size, seed, gain, share)
 
 
 def test_negatives_never_include_the_target_machine(features):
@@ -67,6 +70,12 @@ def test_too_few_clips_say_what_to_add(tmp_path):
         open_clips(training_data(folder, "fan", ["pump/train/000"]), supplemental_noise=False)
 
 
+def test_broken_attributes_name_the_clip(tmp_path):
+    write_store(tmp_path, "fan", "train", [np.zeros((5, 16), dtype=np.float32)], attributes=["spd 1"])
+    with pytest.raises(FormatError, match="clip 'fan/train/000': attributes"):
+        ClipList.open(FeatureFolder(tmp_path), [("fan", "train")])
+
+
 def test_other_band_counts_are_refused(tmp_path):
     folder = write_folder(tmp_path, machines=("fan",), n_clips=4)
     rng = np.random.default_rng(0)
@@ -89,6 +98,55 @@ def test_batches_are_one_to_one_with_labels_of_their_clips(features):
         assert names == [f"spd={attributes['spd']}"]  # mic has one value and tells nothing apart
         section = batches.classes["section"].names[int(batch["section"][item].argmax())]
         assert section == batches.clips.target.section[row]
+
+
+def test_a_gain_is_one_constant_a_crop_and_changes_nothing_else(features):
+    plain, raised = source(features).batch(3, progress=0.0), source(features, gain=2.0).batch(3, progress=0.0)
+    added = (raised["x"] - plain["x"]).flatten(1)
+    torch.testing.assert_close(added, added.mean(1, keepdim=True).expand_as(added), atol=1e-5, rtol=0)
+    assert (added.abs() <= 2.0 + 1e-5).all()
+    assert len(set(added[:, 0].tolist())) == len(added)
+    assert all(torch.equal(plain[name], raised[name]) for name in plain if name != "x")
+    loud, soft = source(features, gain=2.0), source(features)
+    gains = torch.cat([(loud.batch(s, progress=0.0)["x"] - soft.batch(s, progress=0.0)["x"])[:, 0, 0, 0] for s in range(40)])
+    assert gains.min() < -1.8  # 320 draws: both ends are reached but for a chance of 1e-7
+    assert gains.max() > 1.8
+    held = ["pump/train/001"]
+    first, second = (next(iter(source(features, valid=held, gain=g).valid_batches()))["x"] for g in (0.0, 2.0))
+    assert torch.equal(first, second)
+
+
+@pytest.mark.parametrize(
+    ("own", "expected"),
+    [
+        ({"scale": "db", "power": 2.0}, 6.0),
+        ({"scale": "db", "power": 1.0}, 6.0),
+        ({"scale": "log", "power": 2.0}, np.log(10.0 ** (6.0 / 10.0))),
+        ({"scale": "log", "power": 1.0}, np.log(10.0 ** (6.0 / 20.0))),
+    ],
+)
+def test_a_gain_moves_the_real_feature_by_what_training_adds(own, expected):
+    assert gain_in_feature_units(6.0, {"name": "log_mel", "config": own}) == pytest.approx(expected)
+    feature = LogMel(LogMelConfig(**own, n_mels=16))
+    waveform = np.random.default_rng(0).normal(size=16000).astype(np.float32)
+    louder = feature.transform(waveform * np.float32(10.0 ** (6.0 / 20.0)))
+    np.testing.assert_allclose(louder - feature.transform(waveform), expected, atol=1e-4)
+
+
+def test_a_gain_needs_logarithmic_features():
+    for own in ({"scale": "none", "power": 2.0}, {}):
+        with pytest.raises(ConfigError, match=r"gain_db 6\.0: needs features of scale 'log' or 'db', 'stft'"):
+            gain_in_feature_units(6.0, {"name": "stft", "config": own})
+
+
+def test_target_domain_clips_get_their_share(tmp_path):
+    folder = write_folder(tmp_path, machines=("fan", "pump"), n_clips=12)
+    rng = np.random.default_rng(0)
+    clips = [machine_clip(5.0, rng=rng) for _ in range(12)]
+    write_store(folder.path, "pump", "train", clips, domains=["source"] * 10 + ["target"] * 2)
+    batches = source(folder, share=0.5)
+    rows = torch.cat([batches.batch(step, progress=0.0)["row"] for step in range(10)]).numpy()
+    assert np.bincount(rows[rows >= 0], minlength=12).tolist() == [2] * 10 + [10] * 2
 
 
 def test_a_crop_is_part_of_its_clip(features):

@@ -45,6 +45,14 @@ def test_the_list_of_the_baseline_with_crlf_and_true_names(root):
     }
 
 
+def test_a_folder_with_one_list_is_read_and_one_with_two_is_refused(root):
+    put(root, "eval_data_list.csv", "fan\nid_01_00000000.wav,anomaly_id_01_00000000.wav,1\n")
+    assert read_ground_truth(root) == {("fan", "id_01_00000000"): Truth(is_anomaly=1, domain="source")}
+    put(root, "eval_data_list_2020.csv", "fan\nid_01_00000000.wav,normal_id_01_00000000.wav,0\n")
+    with pytest.raises(ManifestError, match="one file eval_data_list"):
+        read_ground_truth(root)
+
+
 def test_a_truth_without_domains_leaves_them_unknown(root):
     put(root, "ground_truth_data/ground_truth_fan_section_00_test.csv", "section_00_0000.wav,1\n")
     assert read_ground_truth(root) == {("fan", "section_00_0000"): Truth(is_anomaly=1)}

@@ -36,6 +36,20 @@ def test_endless_order_is_one_sequence_however_it_is_cut(n, start, count):
     np.testing.assert_array_equal(endless_order(n, start=start, count=count, seed=3, name="x"), whole[start:])
 
 
+@given(share=st.floats(0.01, 0.99), n_rare=st.integers(1, 19), half=st.integers(1, 8))
+def test_rare_clips_get_their_share_whatever_the_batch(share, n_rare, half):
+    rare = tuple(range(n_rare))
+    sampler = PairSampler(20, 12, 2 * half, 0, rare, share)
+    rows = [sampler.rows(step)[0] for step in range(40)]
+    assert {len(part) for part in rows} == {half}
+    counts = np.bincount(np.concatenate(rows), minlength=20)
+    assert counts[:n_rare].sum() == int(share * 40 * half)
+    for group in (counts[:n_rare], counts[n_rare:]):
+        assert group.max() - group.min() <= 1  # passes: every clip of a group as often as the others
+    plain = PairSampler(20, 12, 2 * half, 0)
+    np.testing.assert_array_equal(sampler.rows(3)[1], plain.rows(3)[1])
+
+
 def test_target_and_negative_orders_are_independent():
     target, negative = PairSampler(64, 64, 128, seed=0).rows(0)
     assert not np.array_equal(target, negative)
@@ -46,6 +60,11 @@ def test_sampler_errors():
         PairSampler(4, 4, 7, seed=0)
     with pytest.raises(TrainingError, match="0 pseudo-anomalous"):
         PairSampler(4, 0, 8, seed=0)
+    with pytest.raises(ConfigError, match="rare_share"):
+        PairSampler(4, 4, 8, 0, (1,), 1.0)
+    for rare in ((), (0, 1, 2, 3)):
+        with pytest.raises(TrainingError, match=f"{len(rare)} of 4 are rare"):
+            PairSampler(4, 4, 8, 0, rare, 0.5)
 
 
 def test_mix_by_hand():

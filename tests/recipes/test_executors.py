@@ -1,0 +1,131 @@
+"""Who runs the units never changes a byte of what they write."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+
+from dcase_asd.errors import StageError, UnknownNameError, UsageError
+from dcase_asd.pipeline.executors import dask, slurm
+from dcase_asd.pipeline.stage import Resources
+
+
+@pytest.mark.parametrize(("module", "executor", "extra"), [("distributed", dask, "dask"), ("submitit", slurm, "slurm")])
+def test_missing_package_is_named(monkeypatch: pytest.MonkeyPatch, module: str, executor: Any, extra: str) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(UsageError, match=rf"needs the package `{module}`; install dcase_asd\[{extra}\]"):
+        executor.run([(abs, (-1,))], resources=Resources(nj=1), done=print)
+
+
+def test_options_of_slurm_jobs() -> None:
+    assert slurm._options("partition=gpu,time=120") == {"slurm_partition": "gpu", "slurm_time": 120}
+    with pytest.raises(UsageError, match="found 'gpu'"):
+        slurm._options("gpu")
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("one process")
+    tiny.make_corpus(root / "data")
+    tiny.run(tiny.make_recipe(root / "recipe"), root / "data")
+    return root
+
+
+@pytest.fixture(scope="module")
+def scheduler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real scheduler and two worker processes on loopback, started in a folder of their own."""
+    folder = tmp_path_factory.mktemp("cluster")
+    environment = {k: v for k, v in tiny.environment().items() if k != "PYTHONPATH"}
+    options = {"cwd": folder, "env": environment, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    python = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard"]
+    file = folder / "scheduler.json"
+    running = [subprocess.Popen([*python, "--scheduler-file", str(file)], **options)]  # type: ignore[call-overload]
+    worker = [sys.executable, "-m", "distributed.cli.dask_worker", "--nthreads", "1", "--no-dashboard", "--host", "127.0.0.1"]
+    running += [subprocess.Popen([*worker, "--scheduler-file", str(file)], **options) for _ in range(2)]  # type: ignore[call-overload]
+    deadline = time.monotonic() + 100
+    while not (file.is_file() and file.stat().st_size) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    import json
+
+    yield json.loads(file.read_text())["address"]
+    for process in running:
+        process.terminate()
+    for process in running:
+        process.wait()
+
+
+CASES = [("local", ""), ("dask", ""), ("dask", "scheduler"), ("slurm", "local")]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")  # distributed warns of ports and sockets of its own
+@pytest.mark.parametrize("case", CASES, ids="-".join)
+def test_same_bytes(
+    reference: Path, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, case: tuple[str, str]
+) -> None:
+    executor, address = case
+    if executor != "local":
+        pytest.importorskip({"dask": "distributed", "slurm": "submitit"}[executor])
+    where = request.getfixturevalue("scheduler") if address == "scheduler" else address
+    monkeypatch.chdir(tmp_path)
+    tiny.make_corpus(tmp_path / "data")
+    recipe = tiny.make_recipe(tmp_path / "recipe")
+    tiny.run(recipe, tmp_path / "data", nj=2, executor=executor, address=where)
+    found, wanted = tiny.outputs(recipe), tiny.outputs(reference / "recipe")
+    assert found == wanted
+    assert any("6_scores" in name for name in found)
+    assert any("8_evaluate" in name and name.endswith("metrics.json") for name in found)
+
+
+def fail() -> None:
+    raise UnknownNameError("detector", "knm", ["knn"])
+
+
+def die_once(path: Path) -> str:
+    if not path.exists():
+        path.write_text("died")
+        os.kill(os.getpid(), signal.SIGKILL)
+    return "lived"
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
+def test_dask_worker_that_dies_is_replaced_and_errors_come_back(tmp_path: Path) -> None:
+    pytest.importorskip("distributed")
+    results: list[Any] = []
+    dask.run([(die_once, (tmp_path / "a",)), (abs, (-2,))], resources=Resources(nj=2), done=results.append)
+    assert set(results) == {"lived", 2}
+    with pytest.raises(UnknownNameError, match="did you mean 'knn'"):
+        dask.run([(fail, ())], resources=Resources(nj=1), done=results.append)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
+def test_slurm_job_that_dies_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("submitit")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(StageError, match="ended without a result"):
+        slurm.run([(die, ())], resources=Resources(nj=1, address="local"), done=print)
+    with pytest.raises(UnknownNameError, match="did you mean 'knn'"):
+        slurm.run([(fail, ())], resources=Resources(nj=1, address="local"), done=print)
+
+
+@pytest.mark.slow
+def test_no_scheduler_at_the_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("distributed")
+    monkeypatch.setattr(dask, "_CONNECT_S", 2)
+    with pytest.raises(UsageError, match=r"no dask scheduler answers"):
+        dask.run([(abs, (-1,))], resources=Resources(nj=1, address="tcp://127.0.0.1:9"), done=print)
