@@ -12,12 +12,14 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     "DcaseAsdError": "dcase_asd.errors",
+    "Scorer": "dcase_asd.serving.scorer",
 }
 
-__all__ = ["DcaseAsdError", "__version__"]
+__all__ = ["DcaseAsdError", "Scorer", "__version__"]
 
 if TYPE_CHECKING:
     from dcase_asd.errors import DcaseAsdError
+    from dcase_asd.serving.scorer import Scorer
 
 
 def __getattr__(name: str) -> Any:
