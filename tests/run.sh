@@ -12,7 +12,7 @@ say "ruff"
 say "mypy"
 "${PYTHON}" -m mypy
 say "import-linter"
-"${bin}/lint-imports" | tail -n 3
+"${bin}/lint-imports"
 say "shellcheck"
 git ls-files -z '*.sh' .ci/run | xargs -0 "${bin}/shellcheck" -x -e SC1091
 say "pytest"
