@@ -1,6 +1,6 @@
 """FastFlow: the negative log-likelihood of a normalizing flow, at every position of a feature map.
 
-Seed 002 (Fujimura et al., DCASE 2023), Eq. 4, 6 and 7 and Section 3.1; Yu et al., FastFlow, 2021. The state is the same
+Fujimura 2023, Eq. 4, 6 and 7 and Section 3.1; Yu et al., FastFlow, 2021. The state is the same
 whether the flow was trained here, on the maps of a frozen extractor, or by the extractor itself (OE-Flow): stage 5 then adopts
 it (``adopt: true``), and there is one way to score.
 """
@@ -32,7 +32,7 @@ _log = logging.getLogger(__name__)
 INFO = Info(
     summary="negative log-likelihood of a normalizing flow of convolutional couplings, position by position",
     implementation="FastFlowDetector",
-    source="seed 002 (Fujimura et al. 2023), Eq. 4-7 and Section 3.1; Yu et al., FastFlow, 2021",
+    source="Fujimura 2023, Eq. 4-7 and Section 3.1; Yu et al., FastFlow, 2021",
     input="map or vector",
     cost="n_steps small convolutions per segment; trained by gradient descent, all training maps in memory",
     strengths="a density without assumptions on its shape; says where in time and frequency; domain channels absorb an attribute",
@@ -56,12 +56,12 @@ class Config:
     epochs, batch_size, learning_rate, weight_decay, grad_clip :
         Adam at a fixed rate on batches of segments; rate and decay of the published code; ``grad_clip`` 0 for no clipping.
     score : {"nll", "nll_logdet"}
-        ``nll``: ``-log p_Z(z)`` as in seed 002, Section 3; ``nll_logdet``: minus the log-determinant of Eq. 7, the full negative
+        ``nll``: ``-log p_Z(z)`` as in Fujimura 2023, Sec. 3; ``nll_logdet``: minus the log-determinant of Eq. 7, the negative
         log-likelihood of the map.
     reduction : {"mean", "max"}
         From positions to the segment's score; stage 6 pools the map itself where weights over time are asked for.
     domain_channels : int
-        Latent channels z_d that follow N(k v, 1) and are left out of the score (8 of 512 in seed 002, Section 4.2); 0 for none.
+        Latent channels z_d that follow N(k v, 1) and are left out of the score (8 of 512 in Fujimura 2023, Sec. 4.2); 0 for none.
     attribute : str
         Whose value is ``v``: a key, or ``#1``, ``#2`` ... for the machine's first, second ... attribute that varies in training
         (the last one where there are fewer). With one value only ``k`` is not defined: there are no domain channels then, which

@@ -34,7 +34,7 @@ _log = logging.getLogger(__name__)
 INFO = Info(
     summary="negative log-likelihood under Gaussian mixtures, a grid of component numbers and fit sets",
     implementation="Gmm",
-    source="seed 002 (Fujimura et al. 2023), Section 4.2; EM of scikit-learn",
+    source="Fujimura 2023, Section 4.2; EM of scikit-learn",
     input="vector",
     cost="EM per grid point; n_components x dim^2 per segment (full), x dim (diag)",
     strengths="several operating conditions become several components; a true likelihood",
@@ -49,7 +49,7 @@ class Config(FitSetConfig):
     Attributes
     ----------
     n_components : tuple of int
-        Grid; the default is that of seed 002, Section 4.2.
+        Grid; the default is that of Fujimura 2023, Section 4.2.
     oversize : {"skip", "error"}
         A number of components above the number of segments of a fit set is left out (logged; its part is missing) or refused.
     covariance : {"full", "diag", "tied", "shrunk"}

@@ -40,7 +40,7 @@ Array = NDArray[np.float64]
 INFO = Info(
     summary="distance to the nearest training embeddings, a whole grid of k and fit sets at once",
     implementation="Knn",
-    source="Ramaswamy et al. 2000; Mahalanobis distance and grid as in seed 002 (Fujimura et al. 2023), Section 4.2; "
+    source="Ramaswamy et al. 2000; Mahalanobis distance and grid as in Fujimura 2023, Section 4.2; "
     "local_density: Wilkinghoff et al., ICASSP 2025",
     input="vector",
     cost="n_train x dim per segment, all training embeddings kept",
@@ -67,7 +67,7 @@ class Config(FitSetConfig):
     Attributes
     ----------
     n_neighbors : tuple of int
-        Grid of k; the default is that of seed 002, Section 4.2.
+        Grid of k; the default is that of Fujimura 2023, Section 4.2.
     oversize : {"skip", "error"}
         A k above the number of points of a fit set is left out (logged; its part is missing) or refused.
     reduce : {"mean", "kth"}

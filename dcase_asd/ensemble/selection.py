@@ -1,7 +1,7 @@
 """Choosing ensemble members by development metrics, once; the choice is a file that evaluation machines get unchanged.
 
 It receives metrics (of machines with labels), never labels. Metrics of the very machines a choice was made on flatter it (the
-"twenty models" of seed 002, Section 4.1, are picked on the development set that is reported), so the mean of all systems,
+"twenty models" of Fujimura 2023, Section 4.1, are picked on the development set that is reported), so the mean of all systems,
 unselected, is always made beside the selected one (:func:`ensembles`).
 """
 
@@ -96,9 +96,9 @@ def select(metrics_table: pd.DataFrame, *, n_best: int = 20, by: By = "machine")
         ``system``, ``machine``, ``score``: one metric per system and machine, higher is better, in (0, 1] or percent.
         System names must not depend on the machine if they are to be chosen for other machines.
     n_best : int
-        Members of the ensemble (seed 002, Section 4.1: twenty); all, if there are fewer.
+        Members of the ensemble (Fujimura 2023, Section 4.1: twenty); all, if there are fewer.
     by : {"machine", "overall", "mean_rank"}
-        ``machine``: per machine its own best (what seed 002 does); ``overall``: for every machine the systems with the highest
+        ``machine``: its own best (as Fujimura 2023); ``overall``: for every machine the systems with the highest
         harmonic mean over machines (the official aggregate); ``mean_rank``: those with the lowest mean rank over machines.
         Ties go to the name that sorts first.
 

@@ -32,7 +32,7 @@ def embed_store(
     extractor : Extractor
     store : FeatureStore
     segment_frames, hop_frames : int
-        Frames of a segment and between segments (seed 002, Section 4.2: 5.0 s with 75 % overlap); the last segment ends where
+        Frames of a segment and between segments (Fujimura 2023, Sec. 4.2: 5.0 s with 75 % overlap); the last segment ends where
         its clip ends, a shorter clip is repeated. ``segment_frames`` 0: each clip is one segment of its own length.
     frame_rate_hz : float
         Frames per second; 0 for pictures and vectors, whose segments all start at 0.

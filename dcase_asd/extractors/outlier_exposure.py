@@ -1,6 +1,6 @@
 """Outlier exposure: ResNet-18 trained to tell the target machine from other machines, and its attributes apart.
 
-Seed 002 (Fujimura et al., DCASE 2023), Equations 1 to 3 and 5 to 8 and Section 4.2; with ``flow_weight`` a flow on the map of
+Fujimura 2023, Equations 1 to 3 and 5 to 8 and Section 4.2; with ``flow_weight`` a flow on the map of
 layer 4 is trained along with it and kept as the state of a ``fastflow`` detector, which stage 5 can adopt. Input normalisation:
 mean and standard deviation of each mel band over the target's training frames, kept in the state (computed once, so that
 embedding does not depend on batches, as a leading batch normalisation of mixed machines would in training).
@@ -35,7 +35,7 @@ INFO = Info(
     input="log_mel",
     cost="cpu preset: 12 s per machine on one core (110 clips of 6 s); full size: 16 s a step of 128 there, so use a GPU",
     strengths="embeddings shaped by what makes this machine sound unlike others",
-    weaknesses="needs other machines; fails on attribute values it never heard (seed 002, Table 3, valve)",
+    weaknesses="needs other machines; fails on attribute values it never heard (Fujimura 2023, Table 3, valve)",
 )
 
 # The detector whose state a jointly trained flow is.

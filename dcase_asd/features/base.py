@@ -27,13 +27,13 @@ class AudioConfig:
     Attributes
     ----------
     sample_rate_hz : int
-        The rate the feature works at (seed 002, Section 4.2: 16 kHz).
+        The rate the feature works at (Fujimura 2023, Section 4.2: 16 kHz).
     resample : bool
         Resample recordings of another rate (soxr, high quality); without it such a recording is an error.
     channel : str
         ``"mean"`` averages the channels, ``"0"``, ``"1"`` ... takes one (2026: 0 near, 1 far microphone).
     standardise : str
-        Amplitude to mean 0 and variance 1 (seed 002, Section 4.2): ``"machine"`` by the mean and standard deviation of the
+        Amplitude to mean 0 and variance 1 (Fujimura 2023, Section 4.2): ``"machine"`` by the mean and standard deviation of the
         machine's training waveforms, ``"clip"`` by the clip's own, ``"none"`` not at all.
     dtype : str
         Of the store. ``float32`` is exact; ``float16`` halves the disk at a rounding of at most 0.05 % of the value

@@ -1,4 +1,4 @@
-"""Log-mel spectrogram, the feature of the seed system."""
+"""Log-mel spectrogram, the feature of the paper."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 INFO = Info(
     summary="Log-mel spectrogram",
     implementation="LogMel",
-    source="seed 002, Section 4.2: 128 ms window, 16 ms hop, 224 mel bins from 50 to 7800 Hz",
+    source="Fujimura 2023, Section 4.2: 128 ms window, 16 ms hop, 224 mel bins from 50 to 7800 Hz",
     input="waveform",
     cost="about twice the bare FFT of its frames",
     strengths="the common ground of published systems; compact",
@@ -34,7 +34,7 @@ _LOG = logging.getLogger(__name__)
 
 @configclass
 class Config(SpectralConfig):
-    """Log-mel spectrogram; the defaults are the seed's.
+    """Log-mel spectrogram; the defaults are those of Fujimura 2023.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""Power of the high-passed signal per frame: the weight of the power-weighted mean (seed 002, Section 3.2)."""
+"""Power of the high-passed signal per frame: the weight of the power-weighted mean (Fujimura 2023, Section 3.2)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["HighPass", "high_pass", "high_passed_power"]
 class HighPass:
     """A high-pass filter given by its edges.
 
-    Seed 002, Section 4.2 prints edges of "4000 kHz and 3500 kHz" for recordings of 16 kHz: they can only be Hz. Type,
+    Fujimura 2023, Section 4.2 prints edges of "4000 kHz and 3500 kHz" for recordings of 16 kHz: they can only be Hz. Type,
     ripple and attenuation are not given there; the elliptic design meets the edges at the lowest order.
 
     Attributes

@@ -108,7 +108,7 @@ _SEGMENT_COLUMNS = {"clip_id": "str", "section": "str", "domain": "str", "attrib
 def segment_frames(length_s: float, overlap: float, *, frame_rate_hz: float) -> tuple[int, int]:
     """Return length and hop of a segment in frames; (0, 0) takes whole clips.
 
-    Seed 002, Section 4.2: 5.0 s segments with 75 % overlap, a hop of 1.25 s.
+    Fujimura 2023, Section 4.2: 5.0 s segments with 75 % overlap, a hop of 1.25 s.
     """
     if length_s <= 0 or frame_rate_hz <= 0:
         return 0, 0
@@ -124,7 +124,7 @@ def segment_starts(n_frames: int, *, length: int, hop: int) -> NDArray[np.int64]
     n_frames : int
         Frames of the clip.
     length, hop : int
-        Frames of a segment and between segments (seed 002, Section 4.2: 5.0 s with 75 % overlap).
+        Frames of a segment and between segments (Fujimura 2023, Section 4.2: 5.0 s with 75 % overlap).
 
     Returns
     -------

@@ -1,6 +1,6 @@
 """What spectrogram features share: the frame spectra, computed in blocks that stay in the cache.
 
-Ten seconds at 16 kHz with the seed's window are 5 MB of overlapping frames. Touching fresh memory of that size costs as
+Ten seconds at 16 kHz with the paper's window are 5 MB of overlapping frames. Touching fresh memory of that size costs as
 much as the arithmetic, so frames are taken 206 at a time: windowed into one buffer, transformed, reduced, and gone.
 """
 
@@ -31,7 +31,7 @@ class SpectralConfig(AudioConfig):
     Attributes
     ----------
     window_s, hop_s : float
-        Length of a frame and step between frames (seed 002, Section 4.2: 128 ms and 16 ms). The FFT has the window's length.
+        Length of a frame and step between frames (Fujimura 2023, Section 4.2: 128 ms and 16 ms). The FFT has the window's length.
     window : str
         ``"hann"``, ``"hamming"`` or ``"blackman"``, periodic.
     center : bool

@@ -50,7 +50,7 @@ class FeatureStore:
     data : ndarray [frame, ...]
         All clips one after another, memory-mapped; log-mel: ``[frame, mel]``; pictures: ``[clip, height, width, channel]`` uint8.
     power : ndarray [frame] or None
-        Power of the high-passed signal per frame (seed 002, Section 3.2).
+        Power of the high-passed signal per frame (Fujimura 2023, Section 3.2).
     index : pandas.DataFrame
         Columns as in :data:`INDEX_COLUMNS`, one row a clip, sorted by ``clip_id``; ``level_db``: RMS level re
         full scale; of a picture, mean brightness re white.

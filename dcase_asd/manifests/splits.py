@@ -16,7 +16,7 @@ def validation_clips(
 ) -> frozenset[str]:
     """Choose the clip ids of a machine's training split that no model is trained on.
 
-    Within every section, ``floor(source_fraction * n)`` source clips and ``n_target`` target clips stay for training (seed 002,
+    Within every section, ``floor(source_fraction * n)`` source clips and ``n_target`` target clips train (Fujimura 2023,
     Section 4.2: 85 % and 6 of 10); the others are held out. Training clips of unknown domain count as source.
 
     - Source: of two clips or more at least one is held out (unless ``source_fraction`` is 1) and at least one stays.

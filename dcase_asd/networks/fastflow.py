@@ -1,6 +1,6 @@
 """FastFlow: affine couplings of convolutions on feature maps of any size, as nflows transforms.
 
-Yu et al., FastFlow: Unsupervised anomaly detection and localization via 2D normalizing flows, 2021 (reference [12] of seed 002,
+Yu et al., FastFlow: Unsupervised anomaly detection and localization via 2D normalizing flows, 2021 ([12] of Fujimura 2023,
 Eq. 7). A step permutes the channels (fixed at random) and scales and shifts one half of them by what a small convolutional
 network makes of the other half; kernels are 3x3 and 1x1 in turn. Differences from the published one: instead of a trainable
 layer normalisation of ``[channel, freq, time]``, which fixes the size of the input, each channel is standardised by
@@ -221,7 +221,7 @@ class FastFlow(CompositeTransform):
 
 
 def log_density(latent: Tensor, *, n_domain: int = 0, domain_mean: Tensor | None = None) -> Tensor:
-    """Return ``log p_Z`` (natural logarithm) at each position, summed over channels (seed 002, Eq. 7 and Section 3.1).
+    """Return ``log p_Z`` (natural logarithm) at each position, summed over channels (Fujimura 2023, Eq. 7 and Section 3.1).
 
     Parameters
     ----------

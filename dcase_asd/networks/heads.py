@@ -17,7 +17,7 @@ MachineHead = Literal["linear", "norm"]
 class NormHead(nn.Module):
     """Affine map of the Euclidean norm of the embedding: the machine head of Serial-OE.
 
-    ``[batch, dim]`` to ``[batch, 1]``. Source: Kuroyanagi et al., EUSIPCO 2022 (reference [4] of seed 002, below Eq. 2).
+    ``[batch, dim]`` to ``[batch, 1]``. Source: Kuroyanagi et al., EUSIPCO 2022 (reference [4] of Fujimura 2023, below Eq. 2).
     """
 
     def __init__(self) -> None:
@@ -32,7 +32,7 @@ class NormHead(nn.Module):
 
 
 def machine_head(kind: MachineHead, dim: int) -> nn.Module:
-    """Make g_machine of Eq. 2: ``linear`` as in seed 002, Section 4.2, or ``norm`` as in Serial-OE.
+    """Make g_machine of Eq. 2: ``linear`` as in Fujimura 2023, Section 4.2, or ``norm`` as in Serial-OE.
 
     Raises
     ------

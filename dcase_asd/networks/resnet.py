@@ -1,7 +1,7 @@
 """ResNet-18 with a one-channel stem, giving the map of layer 4 and its pooled vector.
 
 Blocks are torchvision's (He et al., Deep residual learning for image recognition, CVPR 2016); parameter names are
-torchvision's too, so that its published weights load. Seed 002, Section 4.2, uses ResNet-18 as the feature extractor.
+torchvision's too, so that its published weights load. Fujimura 2023, Section 4.2, uses ResNet-18 as the feature extractor.
 """
 
 from __future__ import annotations

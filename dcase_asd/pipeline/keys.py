@@ -53,7 +53,7 @@ class RawConfig:
 
 @configclass
 class SegmentConfig:
-    """Stage 4: how clips are cut (seed 002, Section 4.2: 5.0 s, 75 % overlap). ``length_s`` 0 takes the whole clip."""
+    """Stage 4: how clips are cut (Fujimura 2023, Section 4.2: 5.0 s, 75 % overlap). ``length_s`` 0 takes the whole clip."""
 
     length_s: float = 5.0
     overlap: float = 0.75
@@ -77,7 +77,7 @@ class ExtractorEntry:
 
 @configclass
 class SplitConfig:
-    """Which training clips are held out for validation and calibration (seed 002, Section 4.2: 85 % source, 6 target train)."""
+    """Which training clips are held out for validation and calibration (Fujimura 2023, Sec. 4.2: 85 % source, 6 target train)."""
 
     source_fraction: float = 0.85
     n_target: int = 6
@@ -93,7 +93,7 @@ class DetectorEntry:
         Which extractor's embeddings it reads.
     fit_split : str
         ``train``: fitted on the training clips, calibrated on the held-out ones; ``all``: fitted on both, calibrated by
-        cross-fitting over ``folds`` folds of clips; ``valid``: fitted on the held-out clips (as the ancestor of seed 002).
+        cross-fitting over ``folds`` folds of clips; ``valid``: fitted on the held-out clips (as the ancestor of Fujimura 2023).
     folds : int
         Cross-fitting folds where ``fit_split`` is not ``train``.
     aggregation : str or None
@@ -101,7 +101,7 @@ class DetectorEntry:
     input : str
         ``vector`` or ``map`` of the embeddings; ``auto`` takes the first kind the detector accepts.
     adopt : bool
-        Take over the detector that the extractor was trained with (a flow, seed 002, Eq. 5) instead of fitting one; the held-out
+        Take over the detector that the extractor was trained with (a flow, Fujimura 2023, Eq. 5) and fit none; the held-out
         clips calibrate it. Of the detector's own keys only those that change nothing but scores may be given then.
     """
 
@@ -122,7 +122,7 @@ class ScoresConfig:
     aggregation : str
         ``mean``, ``max``, ``median``, ``upper_mean`` or ``power_weighted``.
     by_machine : mapping
-        Machine type to another aggregation (seed 002, Section 4.2: weighted mean for event-absent machines).
+        Machine type to another aggregation (Fujimura 2023, Section 4.2: weighted mean for event-absent machines).
     statistics : str
         ``calibration``: scores are standardised by those of held-out normal clips; ``transductive``: by those of the test
         clips themselves, which marks the result.
@@ -152,7 +152,7 @@ class EnsembleEntry:
     select_by : str
         ``machine``: per machine by its own score; ``mean_rank``: the same for all machines.
     by_part : bool
-        Combine only equal grid points of the members: one system ``<ensemble>:<part>`` for each. Seed 002, Section 4.1: systems
+        Combine only equal grid points of the members: one system ``<ensemble>:<part>`` for each. Fujimura 2023, Sec. 4.1: systems
         of one attribute each are "ensembled for each inlier model and its hyperparameter".
     """
 

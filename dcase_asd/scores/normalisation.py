@@ -61,7 +61,7 @@ class Standardiser:
         method : {"mean_std", "median_mad"}
             Mean and standard deviation (divided by n), or median and scaled median absolute deviation.
         transductive : bool
-            Say so if these are the scores of the very clips to be standardised (what the systems behind seed 002 do); the
+            Say so if these are the scores of the very clips to be standardised (what the systems behind Fujimura 2023 do); the
             results carry the flag.
 
         Raises

@@ -1,4 +1,4 @@
-"""From segments to clips: the aggregator A of seed 002, Eq. 4, and the power weighting of its Section 3.2."""
+"""From segments to clips: the aggregator A of Fujimura 2023, Eq. 4, and the power weighting of its Section 3.2."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def pool_segments(
         Number of each segment's clip, from 0 up, in any order; every number up to the largest occurs.
     method : {"mean", "max", "median", "upper_mean", "power_weighted"}
         ``upper_mean``: mean of the largest ``ceil(upper * n)`` scores of a clip, at least one.
-        ``power_weighted``: mean weighted by ``weight``, normalised to sum 1 within each clip (seed 002, Section 3.2); a clip
+        ``power_weighted``: mean weighted by ``weight``, normalised to sum 1 within each clip (Fujimura 2023, Section 3.2); a clip
         whose weights are all zero (digital silence above the high-pass edge) gets the plain mean.
     weight : ndarray [segment], optional
         Not negative; needed by, and only by, ``power_weighted``.
@@ -74,7 +74,7 @@ def pool_segments(
 
 
 def pool_map(score_map: NDArray[Any], weight: NDArray[Any] | None = None) -> Array:
-    """Pool score maps to segment scores: mean over frequency, then (weighted) mean over time (seed 002, Section 3.2).
+    """Pool score maps to segment scores: mean over frequency, then (weighted) mean over time (Fujimura 2023, Section 3.2).
 
     Parameters
     ----------

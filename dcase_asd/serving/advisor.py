@@ -27,7 +27,7 @@ __all__ = ["Advice", "Look", "advise", "look"]
 _RATES_HZ = (16000, 12000, 11025, 8000)
 # Recordings of up to a minute are decided on as a whole; longer ones in pieces of the challenge's usual clip length.
 _WHOLE_S, _PIECE_S = 60.0, 10.0
-# Seed 002, Section 4.2.
+# Fujimura 2023, Section 4.2.
 _SEGMENT_S, _OVERLAP = 5.0, 0.75
 # Below this rate the pretrained network would be fed half a spectrum of silence; it was measured at 16 kHz recordings.
 _PRETRAINED_HZ = 16000

@@ -1,4 +1,4 @@
-"""The value ``k v`` that domain channels of a flow are tied to (seed 002, Sections 3.1 and 4.2).
+"""The value ``k v`` that domain channels of a flow are tied to (Fujimura 2023, Sections 3.1 and 4.2).
 
 ``v`` is the value of one attribute: the number, if all its values in training are numbers, or else the position in the sorted
 list of values. ``k`` is 5 over the smallest distance between two values. Values are counted from the middle of their range

@@ -1,4 +1,4 @@
-"""The flow as a loss term (seed 002, Eq. 5 to 7), trained alone on given maps or together with their extractor."""
+"""The flow as a loss term (Fujimura 2023, Eq. 5 to 7), trained alone on given maps or together with their extractor."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The losses of seed 002 (Fujimura et al., DCASE 2023), Equations 1, 2, 3, 6 and 8.
+"""The losses of Fujimura 2023, Equations 1, 2, 3, 6 and 8.
 
 Conventions: logits are what sigma is applied to; labels may be mixed (mixup) and lie in [0, 1];
 ``t [batch]`` is 1 for the target machine and 0 for pseudo-anomalies. Losses are computed in float32 or better.

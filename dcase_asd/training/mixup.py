@@ -1,6 +1,6 @@
 """Mixup (Zhang et al., ICLR 2018) of inputs and labels: waveforms or log-mels, whatever the batch holds.
 
-Labels are mixed with the same weight; a pseudo-anomaly brings the attribute vector 0 (seed 002, below Eq. 8).
+Labels are mixed with the same weight; a pseudo-anomaly brings the attribute vector 0 (Fujimura 2023, below Eq. 8).
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class MixupPlan:
     weight: NDArray[np.float32]
 
     def dominant(self, values: NDArray[Any]) -> NDArray[Any]:
-        """Return for each sample the value of whichever of the two has the larger share (seed 002, Section 4.2)."""
+        """Return for each sample the value of whichever of the two has the larger share (Fujimura 2023, Section 4.2)."""
         return np.asarray(np.where(self.weight >= 0.5, values, values[self.partner]))
 
 

@@ -16,7 +16,7 @@ __all__ = ["AttributeTerm", "MachineTerm", "Objective", "SectionTerm"]
 
 
 class Objective(nn.Module):
-    """A backbone and the terms that share it (seed 002, Eq. 1; Eq. 5 adds a term on the map).
+    """A backbone and the terms that share it (Fujimura 2023, Eq. 1; Eq. 5 adds a term on the map).
 
     Parameters
     ----------

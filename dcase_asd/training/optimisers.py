@@ -77,7 +77,7 @@ def rate_factor(schedule: Schedule, step: int, n_steps: int) -> tuple[float, flo
     Parameters
     ----------
     schedule : {"fixed", "one_cycle", "cosine"}
-        OneCycle: Smith and Topin 2019 (reference [15] of seed 002) with torch's defaults; cosine falls to 0.
+        OneCycle: Smith and Topin 2019 (reference [15] of Fujimura 2023) with torch's defaults; cosine falls to 0.
     step, n_steps : int
         ``step`` counts from 0.
     """

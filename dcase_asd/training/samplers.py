@@ -23,7 +23,7 @@ def endless_order(n: int, *, start: int, count: int, seed: int, name: str) -> ND
 
 @dataclass(frozen=True)
 class PairSampler:
-    """Batches of half target clips, half pseudo-anomalies: "the value of t is 1:1" (seed 002, Section 4.2).
+    """Batches of half target clips, half pseudo-anomalies: "the value of t is 1:1" (Fujimura 2023, Section 4.2).
 
     Both halves run through shuffled passes over their clips, so that every clip is drawn equally often; with ``rare_share``,
     rare and other target clips run through passes of their own, and the rare ones fill that share of the target half.

@@ -33,7 +33,7 @@ EVALUATORS = {
 USUAL = Counts(train_source=1000, train_target=0, test=400)
 #: Measured for the cpu preset (dcase_asd/extractors/outlier_exposure.py, PRESETS): seconds on one core, for seconds of audio.
 CPU_S, CPU_AUDIO_S = 10.0, 110 * 6.0
-#: Log-mel of seed 002: 224 float32 values every 16 ms.
+#: Log-mel of Fujimura 2023: 224 float32 values every 16 ms.
 FEATURE_BYTES_PER_S = 224 * 4 / 0.016
 
 

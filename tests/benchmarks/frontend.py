@@ -8,7 +8,7 @@ import numpy as np
 
 from tests.benchmarks import Row, alternate
 
-DESCRIPTION = "log-mel of a 10 s clip at the seed's parameters, one core, against librosa, torchaudio and the bare FFT"
+DESCRIPTION = "log-mel of a 10 s clip at the paper's parameters, one core, against librosa, torchaudio and the bare FFT"
 
 
 def run() -> list[Row]:

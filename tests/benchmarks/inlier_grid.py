@@ -1,4 +1,4 @@
-"""The kNN grid of seed 002 (5 values of k, 3 fit sets) against one scikit-learn model per grid point.
+"""The kNN grid of Fujimura 2023 (5 values of k, 3 fit sets) against one scikit-learn model per grid point.
 
 Both sides are fitted on the same segments and score the same queries with the Mahalanobis distance (one shared shrunk
 covariance) in double precision on the same number of threads. The peer gets whitened embeddings and the Euclidean metric, which

@@ -1,4 +1,4 @@
-"""The recipe's systems and submissions are those of seed 002, Table 1, Tables 2 to 4 (second column) and Section 4."""
+"""The recipe's systems and submissions are those of Fujimura 2023, Table 1, Tables 2 to 4 (second column) and Section 4."""
 
 from pathlib import Path
 

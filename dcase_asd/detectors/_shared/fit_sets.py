@@ -1,4 +1,4 @@
-"""What an inlier model is fitted on: source, both domains, or pseudo-target mixtures (seed 002, Sections 3.1 and 4.2)."""
+"""What an inlier model is fitted on: source, both domains, or pseudo-target mixtures (Fujimura 2023, Sections 3.1 and 4.2)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 FitSet = Literal["source", "both", "pseudo_target"]
-#: The three options of seed 002, Section 4.2; their order is the code written into saved states and never changes.
+#: The three options of Fujimura 2023, Section 4.2; their order is the code written into saved states and never changes.
 FIT_SETS: tuple[FitSet, ...] = ("source", "both", "pseudo_target")
 
 #: Keeps the mixtures' random stream apart from other uses of the same seed.
@@ -143,7 +143,7 @@ def available_fit_sets(config: FitSetConfig, *, n_target: int, owner: str) -> tu
 
 
 def pseudo_target(rows: TrainingRows, *, config: FitSetConfig, seed: int) -> NDArray[Any]:
-    """Mix source with target segments (seed 002, Section 3.1: pseudo-target data by mixup).
+    """Mix source with target segments (Fujimura 2023, Section 3.1: pseudo-target data by mixup).
 
     Returns
     -------

@@ -45,7 +45,7 @@ class ReconstructionConfig:
     n_context : int
         Frames of a window (official baseline: 5).
     standardise : {"auto", "element", "band", "none"}
-        z-score by mean and deviation of the training segments: of each value of a segment (seed 000: flattened, "mean of 0
+        z-score by mean and deviation of the training segments: of each value of a segment (Argese, Degni: flattened, "mean of 0
         and a standard deviation of 1"), of each channel and frequency over time, or not at all. ``auto``: ``element`` for
         ``flat``, ``band`` otherwise; ``element`` means ``band`` for ``frames``.
     epochs, batch_size, learning_rate, weight_decay, schedule :

@@ -90,7 +90,7 @@ class ExposureBatches:
 
     A batch holds ``x [batch, 1, mel, frame]``, ``t [batch]``, ``attributes`` and ``section`` ``[batch, class]`` where there are
     classes, and ``row [batch]``: the target clip with the larger share in a mixed sample, -1 if that is a pseudo-anomaly. With
-    domain channels also ``flow_mean [batch]``: what they follow, that of the clip with the larger share (seed 002, Section 4.2),
+    domain channels also ``flow_mean [batch]``: what they follow, that of the clip with the larger part (Sec. 4.2),
     NaN where there is none.
 
     Attributes

@@ -7,10 +7,10 @@ from typing import Any
 
 __all__ = ["PRESETS"]
 
-# A flow as published (Yu et al. 2021) on the 512 channels of layer 4, eight of them for the attribute (seed 002, Section 4.2).
+# A flow as published (Yu et al. 2021) on the 512 channels of layer 4, eight of them for the attribute (Fujimura 2023, Sec. 4.2).
 _PAPER_FLOW = {"flow_steps": 8, "flow_hidden_ratio": 1.0, "flow_domain_channels": 8}
 
-#: What a preset fills in for every field left at None. ``paper_oe``: system OE of seed 002, Table 1; ``paper_flow``: the others
+#: What a preset fills in for every field that is None. ``paper_oe``: OE of Fujimura 2023, Table 1; ``paper_flow``: the others
 #: (Section 4.2); ``cpu``: 11 to 14 s per machine on one core on 110 clips of 6 s and nine other machines. Chosen
 #: on made-up machines (three targets, one seed) among equal costs: AUC 0.86, against 0.78 for width 0.25 with pool (2, 2) and
 #: 12 epochs, 0.82 for pool (4, 4) and 12 epochs; 0.77 without attributes; alpha 0 or attribute_weight 1 differ less than seeds.

@@ -1,4 +1,4 @@
-"""The seed paper's Tables 2-4 (Fujimura et al., DCASE 2023 technical report): every printed mean follows from its row.
+"""The paper's Tables 2-4 (Fujimura et al., DCASE 2023 technical report): every printed mean follows from its row.
 
 Table 3 as printed has the bearing column of five rows swallowed by the OE row; it is typed here with the values in their rows.
 """

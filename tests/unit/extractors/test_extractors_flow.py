@@ -1,4 +1,4 @@
-"""A flow trained jointly with outlier exposure (seed 002, Eq. 5 to 7, Sections 3.1 and 4.2), and its way into stage 5."""
+"""A flow trained jointly with outlier exposure (Fujimura 2023, Eq. 5 to 7, Sections 3.1 and 4.2), and its way into stage 5."""
 
 import json
 

@@ -98,7 +98,7 @@ def test_banded_product_equals_the_full_one():
 
 def test_the_seeds_parameters_are_the_defaults():
     feature = LogMel(Config())
-    # seed 002, Section 4.2; 5.0 s at 16 ms are 312.5 frames
+    # Fujimura 2023, Section 4.2; 5.0 s at 16 ms are 312.5 frames
     assert (feature.grid.window, feature.grid.hop, feature.frame_shape) == (2048, 256, (224,))
     assert feature.frame_rate_hz == 62.5
     assert feature.input_rate_hz == 16000

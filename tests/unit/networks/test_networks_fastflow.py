@@ -1,4 +1,4 @@
-"""The flow is a bijection with the log-determinant it says, whatever the size of the map; seed 002, Eq. 7."""
+"""The flow is a bijection with the log-determinant it says, whatever the size of the map; Fujimura 2023, Eq. 7."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Stage 7: ensembles of ensembles, and ensembles grid point by grid point (seed 002, Section 4.1 and Tables 2 to 4)."""
+"""Stage 7: ensembles of ensembles, and ensembles grid point by grid point (Fujimura 2023, Section 4.1 and Tables 2 to 4)."""
 
 import numpy as np
 import pandas as pd

@@ -1,4 +1,4 @@
-"""The flow term (seed 002, Eq. 5, 6, 7) and what domain channels are tied to (Sections 3.1 and 4.2)."""
+"""The flow term (Fujimura 2023, Eq. 5, 6, 7) and what domain channels are tied to (Sections 3.1 and 4.2)."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""Hand-computed cases of seed 002, Eq. 1, 2, 3 and 8; every number is written out with math.log, not with torch."""
+"""Hand-computed cases of Fujimura 2023, Eq. 1, 2, 3 and 8; every number is written out with math.log, not with torch."""
 
 import math
 
