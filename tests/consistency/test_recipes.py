@@ -174,7 +174,10 @@ def test_the_commands_of_a_readme_use_options_and_keys_that_exist(recipe):
     known = {name for verb in (run, evaluate, results) for parameter in verb.params for name in parameter.opts}
     assert options - known - {"--help"} == set()
     # raises at a key that no configuration has; <machine> stands for a name
-    resolved(recipe, "conf/oe.yaml", *re.findall(r"(?<![\w.])((?:\w+\.)+[\w<>]+=(?:\[[^]]*\]|[^\s'`]+))", text))
+    default = re.search(r"^conf=(\S+)", (recipe / "run.sh").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert default is not None
+    overrides = re.findall(r"(?<![\w.])((?:\w+\.)+[\w<>]+=(?:\[[^]]*\]|\{[^}]*\}|[^\s'`]+))", text)
+    resolved(recipe, default.group(1), *overrides)
 
 
 def test_a_base_may_have_a_base_of_its_own(tmp_path):
