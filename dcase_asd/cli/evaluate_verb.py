@@ -34,7 +34,7 @@ def command(
     metrics = evaluate_folder(name_folders(scores), ground_truth, year=year, rule=rule)
     for name, system in metrics.systems.items():
         interval = system.interval
-        between = f", 95 % interval {interval.low:.6f} .. {interval.high:.6f}" if interval else ""
+        between = f", 95 % interval {100 * interval.low:.6f} .. {100 * interval.high:.6f} %" if interval else ""
         click.echo(f"{name}: {metrics.score_label} {100 * system.score:.6f} %{between}")
         click.echo("  " + ", ".join(f"{key} {100 * value:.3f}" for key, value in system.means.items()))
         if csv_out is not None:
