@@ -44,8 +44,7 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def scheduler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A real scheduler and two worker processes on loopback, started in a folder of their own."""
     folder = tmp_path_factory.mktemp("cluster")
-    environment = {k: v for k, v in tiny.environment().items() if k != "PYTHONPATH"}
-    options = {"cwd": folder, "env": environment, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    options = {"cwd": folder, "env": tiny.environment(), "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     python = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard"]
     file = folder / "scheduler.json"
     running = [subprocess.Popen([*python, "--scheduler-file", str(file)], **options)]  # type: ignore[call-overload]
@@ -117,6 +116,9 @@ def test_dask_worker_that_dies_is_replaced_and_errors_come_back(tmp_path: Path) 
 def test_slurm_job_that_dies_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("submitit")
     monkeypatch.chdir(tmp_path)
+    here = Path(__file__).resolve()
+    # jobs start in an interpreter of their own: what they are made of must be importable there
+    monkeypatch.setenv("PYTHONPATH", f"{here.parents[2]}{os.pathsep}{here.parent}")
     with pytest.raises(StageError, match="ended without a result"):
         slurm.run([(die, ())], resources=Resources(nj=1, address="local"), done=print)
     with pytest.raises(UnknownNameError, match="did you mean 'knn'"):

@@ -1,7 +1,8 @@
 """The ``dask`` executor: a running scheduler by ``--address``, or ``--nj`` worker processes on this machine without one.
 
 Workers read and write the same folders as the runner, under the same paths: on several machines that takes shared storage and
-the same installation. A unit lost with its worker is done again elsewhere; units that are marked done stay done.
+the same installation, importable by scheduler and workers (installed, or the checkout on their PYTHONPATH). A unit lost with its
+worker is done again elsewhere; units that are marked done stay done.
 """
 
 from __future__ import annotations
