@@ -171,9 +171,13 @@ def _run(function: Callable[[_Job], Any], jobs: list[_Job], *, nj: int) -> Itera
                 result = function(job)
             yield result
         return
-    from joblib import Parallel, delayed
+    from functools import partial
 
-    yield from Parallel(n_jobs=nj, return_as="generator", batch_size=1)(delayed(_in_worker)(function, job) for job in jobs)
+    from joblib.externals.loky import ProcessPoolExecutor
+
+    # a pool of its own: joblib's shared one can be torn down by an earlier, abandoned call while this one waits for it
+    with ProcessPoolExecutor(max_workers=min(nj, len(jobs))) as pool:
+        yield from pool.map(partial(_in_worker, function), jobs)
 
 
 def _in_worker(function: Callable[[_Job], Any], job: _Job) -> Any:
