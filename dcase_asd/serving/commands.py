@@ -20,10 +20,19 @@ __all__ = ["fit_command", "info_command", "score_command", "update_command"]
 _SHOWN = 12
 
 
-def fit_command(normals: Sequence[str], *, out: str, also: Sequence[str], conf: str, parameters: Mapping[str, Any]) -> None:
+def fit_command(
+    normals: Sequence[str],
+    *,
+    out: str,
+    also: Sequence[str],
+    others: Sequence[str],
+    minutes: float | None,
+    conf: str,
+    parameters: Mapping[str, Any],
+) -> None:
     """Fit, save, and say what was chosen and what to expect."""
     scorer = Scorer(config=configs.load_yaml(conf) if conf else None, **parameters)
-    scorer.fit(normals, also=also or None)
+    scorer.fit(normals, also=also or None, others=others or None, minutes=minutes)
     scorer.save(out)
     _tell(scorer, out)
 

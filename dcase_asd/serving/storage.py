@@ -24,7 +24,8 @@ from dcase_asd.io.atomic import write_json, write_text
 from dcase_asd.scores.normalisation import Standardiser
 from dcase_asd.scores.thresholds import Threshold
 from dcase_asd.serving import bundle
-from dcase_asd.serving.fitting import Calibration, Normals, Segments
+from dcase_asd.serving.calibration import Calibration
+from dcase_asd.serving.fitting import Normals, Segments
 from dcase_asd.serving.model import Bands, Fronts, Model
 from dcase_asd.serving.settings import resolve
 
@@ -46,7 +47,7 @@ def save_scorer(scorer: Scorer, path: str | os.PathLike[str]) -> None:
             _forget_path(folder / key / "config.json")
         for name, detector in model.detectors.items():
             save_detector(folder / "members" / name, fronts.config.members[name].detector["name"], detector)
-        save_tensors(folder / "calibration.safetensors", {"scores": calibration.scores, "target": calibration.target_scores})
+        save_tensors(folder / "calibration.safetensors", _calibration_tensors(calibration))
         save_tensors(folder / "normals.safetensors", _normals_tensors(normals, model.bands))
         write_json(folder / "provenance.json", _provenance(normals))
         write_text(folder / "README.md", _card(scorer, calibration, normals))
@@ -59,6 +60,7 @@ def save_scorer(scorer: Scorer, path: str | os.PathLike[str]) -> None:
                 "parameters": {k: getattr(scorer, k) for k in ("false_alarms", "channel", "seed")},
                 "model": _without_paths(configs.to_dict(fronts.config)),
                 "threshold": dataclasses.asdict(calibration.threshold),
+                "thresholds": {name: dataclasses.asdict(own) for name, own in calibration.own.items()},
                 "wanted_rate": calibration.wanted_rate,
                 "standardisers": {name: dataclasses.asdict(value) for name, value in model.standardisers.items()},
                 "recorded_hz": fronts.recorded_hz,
@@ -98,12 +100,24 @@ def _restore(cls: type[S], folder: Path, record: dict[str, Any]) -> S:
     )
     normals, model.bands = _normals(load_tensors(folder / "normals.safetensors"), fronts)
     scores = load_tensors(folder / "calibration.safetensors")
-    calibration = Calibration(scores["scores"], scores["target"], Threshold(**record["threshold"]), float(record["wanted_rate"]))
+    calibration = Calibration(
+        scores["scores"],
+        scores["target"],
+        Threshold(**record["threshold"]),
+        float(record["wanted_rate"]),
+        {name: Threshold(**own) for name, own in record["thresholds"].items()},
+        scores.get("unheard"),
+    )
     scorer._state = (model, calibration, normals)
     scorer._advice_given = tuple(record["advice"])
     scorer.advice_ = tuple(record["sentences"])
     scorer.skipped_ = ()
     return scorer
+
+
+def _calibration_tensors(calibration: Calibration) -> dict[str, NDArray[Any]]:
+    unheard = {} if calibration.unheard is None else {"unheard": calibration.unheard}
+    return {"scores": calibration.scores, "target": calibration.target_scores, **unheard}
 
 
 def _plugin_name(fronts: Fronts, key: str) -> str:
