@@ -33,7 +33,7 @@ def command(
 
     OVERRIDES are settings of the corpus such as year=2023.
     """
-    from dcase_asd.serving.trial_command import Options, trial_command
+    from dcase_asd.serving.trials.command import Options, trial_command
 
     trial_command(
         root,

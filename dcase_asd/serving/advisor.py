@@ -19,7 +19,7 @@ from dcase_asd.errors import AudioError
 from dcase_asd.extractors._shared.exposure_presets import PRESETS
 from dcase_asd.features.signal import SILENCE_DB, level_db
 from dcase_asd.io.audio import select_channel
-from dcase_asd.serving.budget import STEPS, epochs_for
+from dcase_asd.serving.learning.budget import STEPS, epochs_for
 from dcase_asd.serving.recordings import Recording, Skipped, windows
 
 __all__ = ["Advice", "Look", "advise", "look"]

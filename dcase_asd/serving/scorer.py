@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from dcase_asd.errors import AudioError, NotFittedError, UsageError
 from dcase_asd.serving.advisor import Advice, Look, advise
-from dcase_asd.serving.budget import Budget
-from dcase_asd.serving.calibration import Calibration, calibrate, score_unheard
-from dcase_asd.serving.exposure import expose, refuse_overlap, spread
-from dcase_asd.serving.fitting import Normals, Segments, fit_model
-from dcase_asd.serving.gathering import Gathered, cut, embedded, gather, windows_of
+from dcase_asd.serving.learning.budget import Budget
+from dcase_asd.serving.learning.calibration import Calibration, calibrate, score_unheard
+from dcase_asd.serving.learning.exposure import expose, refuse_overlap, spread
+from dcase_asd.serving.learning.fitting import Normals, Segments, fit_model
+from dcase_asd.serving.learning.gathering import Gathered, cut, embedded, gather, windows_of
 from dcase_asd.serving.model import Fronts, Model, WindowScore
 from dcase_asd.serving.recordings import Recording, Skipped, Sources, Window, find, windows
 from dcase_asd.serving.settings import resolve
@@ -251,7 +251,7 @@ class Scorer:
     def _fit(
         self, fronts: Fronts, normals: Normals, skipped: list[Skipped], folded: Mapping[int, Mapping[str, Segments]]
     ) -> None:
-        from dcase_asd.serving.promises import promise
+        from dcase_asd.serving.learning.promises import promise
 
         model, cross = fit_model(fronts, normals, seed=self.seed, folded=folded)
         unheard = score_unheard(model, normals, seed=self.seed)

@@ -24,8 +24,8 @@ from dcase_asd.io.atomic import write_json, write_text
 from dcase_asd.scores.normalisation import Standardiser
 from dcase_asd.scores.thresholds import Threshold
 from dcase_asd.serving import bundle
-from dcase_asd.serving.calibration import Calibration
-from dcase_asd.serving.fitting import Normals, Segments
+from dcase_asd.serving.learning.calibration import Calibration
+from dcase_asd.serving.learning.fitting import Normals, Segments
 from dcase_asd.serving.model import Bands, Fronts, Model
 from dcase_asd.serving.settings import resolve
 
@@ -125,17 +125,22 @@ def _plugin_name(fronts: Fronts, key: str) -> str:
     return str(fronts.config.members[member].extractor["name"])
 
 
+def _is_pretrained(extractor: dict[str, Any]) -> bool:
+    # of an extractor that learns, "checkpoint" is another thing
+    return {"checkpoint", "sha256"} <= extractor.keys()
+
+
 def _forget_path(path: Path) -> None:
     """Take the checkpoint's path out of a saved extractor: the weights are in the bundle, the path is somebody's disk."""
     record = json.loads(path.read_text(encoding="utf-8"))
-    if "checkpoint" in record["config"]:
+    if _is_pretrained(record["config"]):
         record["config"] |= {"checkpoint": "", "sha256": ""}
         write_json(path, record)
 
 
 def _without_paths(model: dict[str, Any]) -> dict[str, Any]:
     for member in model["members"].values():
-        if "checkpoint" in member["extractor"]:
+        if _is_pretrained(member["extractor"]):
             member["extractor"] |= {"checkpoint": "", "sha256": ""}
     return model
 

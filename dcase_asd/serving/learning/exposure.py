@@ -23,7 +23,7 @@ from dcase_asd.features.segments import segment_frames
 from dcase_asd.features.store import FeatureFolder, FeatureStore
 from dcase_asd.io.arrays import save_array
 from dcase_asd.io.tables import write_table
-from dcase_asd.serving.fitting import Normals, Segments, assign_folds
+from dcase_asd.serving.learning.fitting import Normals, Segments, assign_folds
 from dcase_asd.serving.recordings import Recording, Skipped, Window
 from dcase_asd.serving.settings import make
 

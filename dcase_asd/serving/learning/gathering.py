@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from dcase_asd.errors import AudioError
 from dcase_asd.serving.advisor import Look, look
-from dcase_asd.serving.fitting import Normals, embed_normals, group_windows, window_name
+from dcase_asd.serving.learning.fitting import Normals, embed_normals, group_windows, window_name
 from dcase_asd.serving.model import Fronts
 from dcase_asd.serving.recordings import Skipped, Sources, Window, find, windows
 from dcase_asd.serving.settings import ModelConfig

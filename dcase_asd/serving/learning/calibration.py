@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcase_asd.scores.thresholds import Threshold, false_alarm_threshold
-from dcase_asd.serving.fitting import Normals, assign_folds, fit_detectors
+from dcase_asd.serving.learning.fitting import Normals, assign_folds, fit_detectors
 from dcase_asd.serving.model import Model
 
 __all__ = ["Calibration", "calibrate", "score_unheard"]

@@ -96,7 +96,7 @@ class Budget:
 
     def _without_slow(self, config: ModelConfig, own: Sequence[Window], *, channel: str) -> tuple[ModelConfig, list[str]]:
         """Leave pretrained networks out if embedding the normals would take half of the time."""
-        slow = [name for name, member in config.members.items() if "checkpoint" in member.extractor]
+        slow = [name for name, member in config.members.items() if {"checkpoint", "sha256"} <= member.extractor.keys()]
         if not slow or len(slow) == len(config.members):
             return config, []
         if seconds_a_window(config, own, channel=channel) * len(own) <= self.left_s / 2.0:
@@ -159,7 +159,7 @@ def seconds_a_step(
     config: ModelConfig, name: str, windows: tuple[Sequence[Window], Sequence[Window]], *, channel: str, seed: int
 ) -> float:
     """Time a training step of a member's extractor on a few windows, after one that warms up."""
-    from dcase_asd.serving.exposure import Trainer
+    from dcase_asd.serving.learning.exposure import Trainer
     from dcase_asd.serving.model import Fronts
 
     member = config.members[name]
@@ -169,6 +169,7 @@ def seconds_a_step(
         extractor: dict[str, Any] = {**member.extractor, "epochs": epochs}
         small = dataclasses.replace(config, members={name: dataclasses.replace(member, extractor=extractor)})
         fronts = Fronts(small, channel=channel)
+        fronts.observe(list(windows[0][:1]))
         some = some or [_readable(fronts, member.front, part) for part in windows]
         with tempfile.TemporaryDirectory(prefix="dcase_asd_probe_") as folder:
             trainer = Trainer(fronts, fronts.embedder_of[name], Path(folder), seed)
@@ -180,7 +181,6 @@ def seconds_a_step(
 
 
 def _readable(fronts: Fronts, front: str, windows: Sequence[Window]) -> list[Window]:
-    fronts.observe(list(windows[:1]))
     found = []
     for window in windows[: 4 * _PROBE]:
         with contextlib.suppress(AudioError):

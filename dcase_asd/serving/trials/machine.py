@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 from dcase_asd import config as configs
 from dcase_asd.errors import DataError, UsageError, nearest
 from dcase_asd.serving.advisor import advise
-from dcase_asd.serving.calibration import Calibration, calibrate
-from dcase_asd.serving.exposure import expose, spread
-from dcase_asd.serving.fitting import Normals, Segments, embed_normals, fit_model, group_windows
-from dcase_asd.serving.gathering import cut, embedded, gather, windows_of
+from dcase_asd.serving.learning.calibration import Calibration, calibrate
+from dcase_asd.serving.learning.exposure import expose, spread
+from dcase_asd.serving.learning.fitting import Normals, Segments, embed_normals, fit_model, group_windows
+from dcase_asd.serving.learning.gathering import cut, embedded, gather, windows_of
 from dcase_asd.serving.model import Fronts, Model
 from dcase_asd.serving.recordings import Window
 from dcase_asd.serving.settings import ModelConfig, resolve

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from dcase_asd.scores.thresholds import Threshold
-from dcase_asd.serving.calibration import Calibration
-from dcase_asd.serving.fitting import Normals
+from dcase_asd.serving.learning.calibration import Calibration
+from dcase_asd.serving.learning.fitting import Normals
 from dcase_asd.serving.settings import ModelConfig
 
 __all__ = ["promise"]

@@ -8,7 +8,7 @@ import numpy as np
 
 from dcase_asd.evaluation.intervals import jackknife, leave_one_out
 from dcase_asd.evaluation.metrics import auc
-from dcase_asd.serving.trial import Outcome
+from dcase_asd.serving.trials.machine import Outcome
 
 __all__ = ["alarm_table", "auc_table"]
 
