@@ -9,6 +9,7 @@ AUC on these very sets, so figures on them flatter the default; check it on reco
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -155,7 +156,8 @@ def advise(
     if not rate:
         raise AudioError(f"recordings at {lowest} Hz: at least {_RATES_HZ[-1]} Hz is needed; record at a higher rate")
     uses_weights = has_weights and lowest >= _PRETRAINED_HZ
-    n_segments = sum(1 + max(0, int((r.duration_s - _SEGMENT_S) / (_SEGMENT_S * (1.0 - _OVERLAP)))) for r in seen.recordings)
+    hop_s = _SEGMENT_S * (1.0 - _OVERLAP)
+    n_segments = sum(1 + max(0, math.ceil((r.duration_s - _SEGMENT_S) / hop_s)) for r in seen.recordings)
     gaussian = n_segments >= _GAUSSIAN_SEGMENTS
     fronts, members = _plain(rate, second=also is not None, gaussian=gaussian)
     if uses_weights:

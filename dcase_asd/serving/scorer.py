@@ -11,9 +11,9 @@ from dcase_asd.errors import AudioError, NotFittedError, UsageError
 from dcase_asd.serving.advisor import Advice, Look, advise
 from dcase_asd.serving.learning.budget import Budget
 from dcase_asd.serving.learning.calibration import Calibration, calibrate, score_unheard
-from dcase_asd.serving.learning.exposure import expose, refuse_overlap, spread
+from dcase_asd.serving.learning.exposure import expose, spread
 from dcase_asd.serving.learning.fitting import Normals, Segments, fit_model
-from dcase_asd.serving.learning.gathering import Gathered, cut, embedded, gather, windows_of
+from dcase_asd.serving.learning.gathering import Gathered, check, cut, embedded, gather, windows_of
 from dcase_asd.serving.model import Fronts, Model, WindowScore
 from dcase_asd.serving.recordings import Recording, Skipped, Sources, Window, find, windows
 from dcase_asd.serving.settings import resolve
@@ -57,8 +57,13 @@ class Scorer:
 
     Examples
     --------
-    >>> scorer = Scorer(false_alarms=0.05).fit("recordings/normal")  # doctest: +SKIP
-    >>> scorer.score("recordings/new")  # doctest: +SKIP
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> normal = [rng.normal(scale=0.1, size=16000).astype(np.float32) for _ in range(8)]
+    >>> scorer = Scorer(false_alarms=0.2).fit(normal, sample_rate_hz=16000)
+    >>> whistle = normal[0] + np.sin(np.arange(16000)).astype(np.float32)
+    >>> scorer.score([whistle, normal[1]], sample_rate_hz=16000)["decision"].tolist()
+    [1, 0]
     """
 
     def __init__(
@@ -128,9 +133,7 @@ class Scorer:
             raise UsageError(f"false_alarms: expected a share between 0 and 1, got {self.false_alarms}")
         budget = Budget.start(minutes)
         found = gather(normals, also=also, others=others, sample_rate_hz=sample_rate_hz, channel=self.channel)
-        if "target" in found.seen and not found.seen["target"].recordings:
-            raise AudioError("no usable recording of the second condition; leave it out or repair the files")
-        self._check_others(found)
+        check(found)
         advice = self._advice(found)
         config = resolve(advice.model)
         pieces = {domain: cut(seen, config) for domain, seen in found.seen.items()}
@@ -222,14 +225,6 @@ class Scorer:
         from dcase_asd.serving.storage import load_scorer
 
         return load_scorer(cls, path)
-
-    def _check_others(self, found: Gathered) -> None:
-        if found.others is None:
-            return
-        own = [recording for seen in found.seen.values() for recording in seen.recordings]
-        refuse_overlap(own, found.others.recordings)
-        if not found.others.recordings:
-            raise AudioError("no usable recording of other machines; leave --others out or repair the files")
 
     def _advice(self, found: Gathered) -> Advice:
         from dcase_asd.extractors.efficientat import EfficientAt

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 from dcase_asd.errors import AudioError
 from dcase_asd.serving.advisor import Look, look
+from dcase_asd.serving.learning.exposure import refuse_overlap
 from dcase_asd.serving.learning.fitting import Normals, embed_normals, group_windows, window_name
 from dcase_asd.serving.model import Fronts
 from dcase_asd.serving.recordings import Skipped, Sources, Window, find, windows
 from dcase_asd.serving.settings import ModelConfig
 
-__all__ = ["Gathered", "cut", "embedded", "gather", "windows_of"]
+__all__ = ["Gathered", "check", "cut", "embedded", "gather", "windows_of"]
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,22 @@ def gather(
     seen = {name: look(one.recordings, channel=channel) for name, one in found.items()}
     skipped = [s for name in found for s in (*found[name].skipped, *seen[name].unusable)]
     return Gathered({d: seen[d] for d in ("source", "target") if d in seen}, seen.get("others"), skipped)
+
+
+def check(found: Gathered) -> None:
+    """Refuse a second condition or other machines without a usable recording, and recordings that are normal and another's.
+
+    Raises
+    ------
+    AudioError, UsageError
+        Respectively.
+    """
+    if "target" in found.seen and not found.seen["target"].recordings:
+        raise AudioError("no usable recording of the second condition; leave it out or repair the files")
+    if found.others is not None:
+        refuse_overlap([recording for seen in found.seen.values() for recording in seen.recordings], found.others.recordings)
+        if not found.others.recordings:
+            raise AudioError("no usable recording of other machines; leave --others out or repair the files")
 
 
 def cut(seen: Look, config: ModelConfig) -> list[Window]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,9 +58,15 @@ def trial_command(
         if not machines and not (len(tested) and set(tested) <= truth):
             click.echo(f"{machine}: no labelled test recordings, left out", err=True)
             continue
-        clips = split(manifest, labels, machine, root=root, hold_out=options.hold_out, n_normals=options.normals)
-        if options.first_only:
-            clips = dataclasses.replace(clips, target=())
+        clips = split(
+            manifest,
+            labels,
+            machine,
+            root=root,
+            hold_out=options.hold_out,
+            n_normals=options.normals,
+            first_only=options.first_only,
+        )
         click.echo(f"{machine}: {len(clips.source)} + {len(clips.target)} normals, {len(clips.test)} to score", err=True)
         outcomes += try_machine(
             machine, clips, chosen, seeds=numbers, rate=options.false_alarms, weights=options.weights, others=options.others

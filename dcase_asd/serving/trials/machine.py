@@ -110,7 +110,16 @@ def parse_variant(text: str) -> Variant:
     return Variant(name, members, tuple(part for part in parts if not part.startswith("members=")))
 
 
-def split(manifest: Manifest, labels: Labels, machine: str, *, root: Path, hold_out: float = 0.0, n_normals: int = 0) -> Clips:
+def split(
+    manifest: Manifest,
+    labels: Labels,
+    machine: str,
+    *,
+    root: Path,
+    hold_out: float = 0.0,
+    n_normals: int = 0,
+    first_only: bool = False,
+) -> Clips:
     """Take one machine's recordings out of a corpus.
 
     Parameters
@@ -123,6 +132,8 @@ def split(manifest: Manifest, labels: Labels, machine: str, *, root: Path, hold_
         Share of the normal training clips that become test clips, evenly spread.
     n_normals : int
         Training clips that are kept, evenly spread over what is left; 0: all.
+    first_only : bool
+        Leave the second condition (domain ``target``) out of training.
 
     Raises
     ------
@@ -133,6 +144,7 @@ def split(manifest: Manifest, labels: Labels, machine: str, *, root: Path, hold_
     train = rows[rows["split"] == "train"].sort_values("clip_id")
     held = _even(len(train), round(hold_out * len(train)))
     kept = train[~held]
+    kept = kept[kept["domain"] != "target"] if first_only else kept
     kept = kept[_even(len(kept), n_normals)] if 0 < n_normals < len(kept) else kept
     test = rows[rows["split"] == "test"].merge(
         labels.table[["clip_id", "is_anomaly", "domain"]], on="clip_id", how="left", suffixes=("_hidden", "")
@@ -270,8 +282,13 @@ def _renamed(normals: Normals, key_of: Mapping[str, str]) -> Normals:
 
 def _of_recordings(model: Model, tested: Normals, windows: Sequence[Window]) -> Floats:
     """Score recordings, in the order of their first windows; of a long one that of its most anomalous window."""
-    raw = model.raw({key: own.vector for key, own in tested.segments.items()})
-    scores = model.combine(model.pooled(raw, {key: own.window for key, own in tested.segments.items()}))
+    # one window at a time, as the scorer does: sums may round differently in another batch
+    scores = []
+    for number in range(len(windows)):
+        rows = {key: own.window == number for key, own in tested.segments.items()}
+        raw = model.raw({key: own.vector[rows[key]] for key, own in tested.segments.items()})
+        place = {key: np.zeros(int(mask.sum()), dtype=np.int64) for key, mask in rows.items()}
+        scores.append(float(model.combine(model.pooled(raw, place))[0]))
     names = [window.recording.name for window in windows]
     order = list(dict.fromkeys(names))
     best = np.full(len(order), -np.inf)
