@@ -80,7 +80,9 @@ class Config:
     checkpoint_minutes, loader_threads, tensorboard :
         See :class:`~dcase_asd.training.contract.TrainConfig`.
     return_map : bool or None
-        Whether embedding also gives the map of layer 4; None: if a flow is trained on it.
+        Whether embedding also gives a map; None: if a flow is trained on it.
+    map_layer : int
+        Layer whose map that is (1 to 4). A flow reads layer 4; earlier layers keep more of frequency and know less of machines.
     flow_weight : float
         lambda_Flow of Eq. 5, the weight of the sum of Eq. 6 over channels and positions (Section 4.2: 1e-7); 0: no flow.
     flow_gradient : {"own", "scaled"}
@@ -132,6 +134,7 @@ class Config:
     loader_threads: int = -1
     tensorboard: bool = False
     return_map: bool | None = None
+    map_layer: int = 4
     flow_weight: float = 0.0
     flow_gradient: Literal["own", "scaled"] = "own"
     flow_steps: int | None = None
@@ -155,6 +158,8 @@ class Config:
             raise ConfigError(f"loss weights must not be negative, nor all zero but the flow's; got {weights}")
         if self.return_map is None:
             object.__setattr__(self, "return_map", self.flow_weight > 0)
+        if not 1 <= self.map_layer <= 4 or (self.flow_weight > 0 and self.map_layer != 4):
+            raise ConfigError(f"map_layer: expected 1 to 4 (4 with a flow, which is trained on it), got {self.map_layer}")
         if not 0.0 <= self.gain_db < float("inf"):
             raise ConfigError(f"gain_db: expected 0 or more, got {self.gain_db}")
         if self.target_domain_share is not None and not 0.0 < self.target_domain_share < 1.0:
@@ -268,7 +273,8 @@ class OutlierExposure(Extractor[Config]):
             full = np.zeros((_EMBED_BATCH, *part.shape[1:]), dtype=np.float32)
             full[: len(part)] = part
             with torch.inference_mode():
-                features, vector = network(as_picture(torch.from_numpy(full).to(self._device)))
+                picture = as_picture(torch.from_numpy(full).to(self._device))
+                features, vector = network.embed(picture, map_layer=self.config.map_layer)
             vectors.append(vector[: len(part)].cpu().numpy())
             if self.config.return_map:
                 maps.append(np.ascontiguousarray(features[: len(part)].cpu().numpy()))
