@@ -83,6 +83,8 @@ class Config:
         Whether embedding also gives a map; None: if a flow is trained on it.
     map_layer : int
         Layer whose map that is (1 to 4). A flow reads layer 4; earlier layers keep more of frequency and know less of machines.
+    map_frames : int
+        Columns of time that the map is averaged to; 0: as many as it has. 1 is all that ``input: rows`` of a detector needs.
     flow_weight : float
         lambda_Flow of Eq. 5, the weight of the sum of Eq. 6 over channels and positions (Section 4.2: 1e-7); 0: no flow.
     flow_gradient : {"own", "scaled"}
@@ -135,6 +137,7 @@ class Config:
     tensorboard: bool = False
     return_map: bool | None = None
     map_layer: int = 4
+    map_frames: int = 0
     flow_weight: float = 0.0
     flow_gradient: Literal["own", "scaled"] = "own"
     flow_steps: int | None = None
@@ -158,8 +161,10 @@ class Config:
             raise ConfigError(f"loss weights must not be negative, nor all zero but the flow's; got {weights}")
         if self.return_map is None:
             object.__setattr__(self, "return_map", self.flow_weight > 0)
-        if not 1 <= self.map_layer <= 4 or (self.flow_weight > 0 and self.map_layer != 4):
-            raise ConfigError(f"map_layer: expected 1 to 4 (4 with a flow, which is trained on it), got {self.map_layer}")
+        if not 1 <= self.map_layer <= 4 or self.map_frames < 0:
+            raise ConfigError(f"expected map_layer 1 to 4 and map_frames >= 0, got {self.map_layer} and {self.map_frames}")
+        if self.flow_weight > 0 and (self.map_layer, self.map_frames) != (4, 0):
+            raise ConfigError("map_layer, map_frames: a flow is trained on the whole map of layer 4; leave both out")
         if not 0.0 <= self.gain_db < float("inf"):
             raise ConfigError(f"gain_db: expected 0 or more, got {self.gain_db}")
         if self.target_domain_share is not None and not 0.0 < self.target_domain_share < 1.0:
@@ -275,6 +280,8 @@ class OutlierExposure(Extractor[Config]):
             with torch.inference_mode():
                 picture = as_picture(torch.from_numpy(full).to(self._device))
                 features, vector = network.embed(picture, map_layer=self.config.map_layer)
+                if self.config.map_frames:
+                    features = torch.nn.functional.adaptive_avg_pool2d(features, (features.shape[2], self.config.map_frames))
             vectors.append(vector[: len(part)].cpu().numpy())
             if self.config.return_map:
                 maps.append(np.ascontiguousarray(features[: len(part)].cpu().numpy()))

@@ -42,7 +42,8 @@ def test_rows_need_a_map_and_a_detector_of_vectors():
 
 def test_an_earlier_layers_map_excludes_a_flow():
     assert Config(map_layer=2, return_map=True).map_layer == 2
-    with pytest.raises(ConfigError, match="4 with a flow"):
-        Config(map_layer=2, flow_weight=1e-7)
-    with pytest.raises(ConfigError, match="map_layer"):
+    for given in ({"map_layer": 2}, {"map_frames": 1}):
+        with pytest.raises(ConfigError, match="a flow is trained on the whole map of layer 4"):
+            Config(flow_weight=1e-7, **given)
+    with pytest.raises(ConfigError, match="map_layer 1 to 4"):
         Config(map_layer=5)
