@@ -161,17 +161,20 @@ class Config:
             raise ConfigError(f"loss weights must not be negative, nor all zero but the flow's; got {weights}")
         if self.return_map is None:
             object.__setattr__(self, "return_map", self.flow_weight > 0)
-        if not 1 <= self.map_layer <= 4 or self.map_frames < 0:
-            raise ConfigError(f"expected map_layer 1 to 4 and map_frames >= 0, got {self.map_layer} and {self.map_frames}")
-        if self.flow_weight > 0 and (self.map_layer, self.map_frames) != (4, 0):
-            raise ConfigError("map_layer, map_frames: a flow is trained on the whole map of layer 4; leave both out")
         if not 0.0 <= self.gain_db < float("inf"):
             raise ConfigError(f"gain_db: expected 0 or more, got {self.gain_db}")
         if self.target_domain_share is not None and not 0.0 < self.target_domain_share < 1.0:
             raise ConfigError(f"target_domain_share: expected between 0 and 1, got {self.target_domain_share}")
         if (self.epochs or 0) < 1 or (self.batch_size or 0) < 2 or (self.batch_size or 0) % 2:
             raise ConfigError(f"expected epochs >= 1 and an even batch_size >= 2, got {self.epochs} and {self.batch_size}")
+        self._check_map()
         self._check_flow()
+
+    def _check_map(self) -> None:
+        if not 1 <= self.map_layer <= 4 or self.map_frames < 0:
+            raise ConfigError(f"expected map_layer 1 to 4 and map_frames >= 0, got {self.map_layer} and {self.map_frames}")
+        if self.flow_weight > 0 and (self.map_layer, self.map_frames) != (4, 0):
+            raise ConfigError("map_layer, map_frames: a flow is trained on the whole map of layer 4; leave both out")
 
     def _check_flow(self) -> None:
         if self.flow_attribute:
