@@ -201,5 +201,7 @@ Members (scores standardised by normal recordings, averaged):
 ## Limits
 
 It knows the machine, place, microphone and gain of its normal recordings; a change of any of these is an anomaly to it.
-Which anomalies it finds was not measured on this machine. Recordings themselves are not in the bundle; embeddings of them are.
+Which anomalies it finds was not measured on this machine. The advised members were chosen on simulated machines and one public
+set with a single anomaly; no recording of this machine, labelled or not, took part in that choice.
+Recordings themselves are not in the bundle; embeddings of them are.
 """

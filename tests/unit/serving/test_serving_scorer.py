@@ -202,10 +202,33 @@ def test_a_long_recording_in_constant_memory(fitted: Scorer, write: Write) -> No
 
 
 def test_one_long_normal_recording_is_enough(write: Write) -> None:
-    wave = np.concatenate([machine(i, seconds=10.0) for i in range(8)])
-    scorer = Scorer(false_alarms=0.2).fit(write("long.wav", wave))
+    wave = np.concatenate([machine(i, seconds=10.0) for i in range(18)])
+    path = write("long.wav", wave)
+    tracemalloc.start()
+    scorer = Scorer(false_alarms=0.2).fit(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    # the recording alone would be 11.5 MB
+    assert peak < 9e6
     assert scorer.score(write("x.wav", machine(5, fault=True)))["decision"].tolist() == [1]
-    assert len(scorer._fitted()[2].names) == 8
+    assert len(scorer._fitted()[2].names) == 18
+    assert any("Pieces of one recording are alike" in line for line in scorer.advice_)
+
+
+def test_one_short_recording_is_refused(write: Write) -> None:
+    with pytest.raises(DataError, match="at least 2 are needed"):
+        Scorer().fit(write("short é.wav", machine(1, seconds=20.0)))
+
+
+@pytest.mark.parametrize("suffix", [".mp3", ".ogg", ".flac", ".aiff"])
+def test_a_machine_recorded_in_any_format(suffix: str, write: Write) -> None:
+    files = [write(f"normal {suffix}/aufnahme é {i}{suffix}", machine(i)) for i in range(8)]
+    folder = files[0].parent
+    (folder / "notes.txt").write_text("no sound")
+    scorer = Scorer(false_alarms=0.2).fit(folder)
+    table = scorer.score([write(f"a{suffix}", machine(40)), write(f"b{suffix}", machine(41, fault=True))])
+    assert table["decision"].tolist() == [0, 1]
+    assert scorer.skipped_ == ()
 
 
 def test_the_false_alarm_rate_is_kept(write: Write) -> None:
