@@ -241,7 +241,7 @@ class Scorer:
 
     def _log(self, text: str) -> None:
         if self.verbose:
-            print(text)
+            print(text, flush=True)
 
     def _fit(
         self, fronts: Fronts, normals: Normals, skipped: list[Skipped], folded: Mapping[int, Mapping[str, Segments]]
