@@ -271,6 +271,7 @@ def _reasons(rate: int, lowest: int, members: Mapping[str, Any], *, has_weights:
     if "others_nearest" in members:
         epochs = members["others_nearest"]["extractor"]["epochs"]
         lines.append(f"Added: a network trained for {epochs} epochs to tell the other machines from this one (outlier exposure).")
+        lines.append("On simulated machines that neither helped nor harmed; leave the others out if time is short.")
     if rate != lowest:
         lines.append(f"Working rate {rate} Hz (recordings reach {lowest} Hz).")
     return lines

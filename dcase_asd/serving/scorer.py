@@ -11,9 +11,9 @@ from dcase_asd.errors import AudioError, NotFittedError, UsageError
 from dcase_asd.serving.advisor import Advice, Look, advise
 from dcase_asd.serving.learning.budget import Budget
 from dcase_asd.serving.learning.calibration import Calibration, calibrate, score_unheard
-from dcase_asd.serving.learning.exposure import expose, spread
+from dcase_asd.serving.learning.exposure import expose
 from dcase_asd.serving.learning.fitting import Normals, Segments, fit_model
-from dcase_asd.serving.learning.gathering import Gathered, check, cut, embedded, gather, windows_of
+from dcase_asd.serving.learning.gathering import Gathered, check, cut, embedded, gather, strangers, windows_of
 from dcase_asd.serving.model import Fronts, Model, WindowScore
 from dcase_asd.serving.recordings import Recording, Skipped, Sources, Window, find, windows
 from dcase_asd.serving.settings import resolve
@@ -137,8 +137,8 @@ class Scorer:
         advice = self._advice(found)
         config = resolve(advice.model)
         pieces = {domain: cut(seen, config) for domain, seen in found.seen.items()}
-        strangers = spread(cut(found.others, config)) if found.others is not None else []
-        config, decisions = budget.decide(config, pieces["source"], strangers, channel=self.channel, seed=self.seed)
+        others_cut = strangers(found, config)
+        config, decisions = budget.decide(config, pieces["source"], others_cut, channel=self.channel, seed=self.seed)
         fronts = Fronts(config, channel=self.channel)
         fronts.recorded_hz = min(rate for seen in found.seen.values() for rate in seen.rates_hz)
         fronts.observe(sorted(pieces["source"], key=lambda w: (w.recording.name, w.start)))
@@ -146,7 +146,7 @@ class Scorer:
         heard = embedded(fronts, pieces, found.skipped).sorted()
         folded: dict[int, dict[str, Segments]] = {}
         if fronts.pending:
-            heard, folded, unread = expose(fronts, heard, windows_of(heard, pieces), strangers, seed=self.seed, log=self._log)
+            heard, folded, unread = expose(fronts, heard, windows_of(heard, pieces), others_cut, seed=self.seed, log=self._log)
             found.skipped.extend(unread)
         self._fit(fronts, heard, found.skipped, folded)
         return self

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dcase_asd.errors import AudioError
 from dcase_asd.serving.advisor import Look, look
-from dcase_asd.serving.learning.exposure import refuse_overlap
+from dcase_asd.serving.learning.exposure import refuse_overlap, spread
 from dcase_asd.serving.learning.fitting import Normals, embed_normals, group_windows, window_name
 from dcase_asd.serving.model import Fronts
 from dcase_asd.serving.recordings import Skipped, Sources, Window, find, windows
 from dcase_asd.serving.settings import ModelConfig
 
-__all__ = ["Gathered", "check", "cut", "embedded", "gather", "windows_of"]
+__all__ = ["Gathered", "check", "cut", "embedded", "gather", "strangers", "windows_of"]
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,29 @@ def check(found: Gathered) -> None:
         refuse_overlap([recording for seen in found.seen.values() for recording in seen.recordings], found.others.recordings)
         if not found.others.recordings:
             raise AudioError("no usable recording of other machines; leave --others out or repair the files")
+
+
+def strangers(found: Gathered, config: ModelConfig) -> list[Window]:
+    """Cut the recordings of other machines, evenly chosen; those of a lower rate than the normals are added to what is skipped.
+
+    A network would tell such recordings by the frequencies they lack, and learn nothing about machines.
+
+    Raises
+    ------
+    AudioError
+        If none is left.
+    """
+    if found.others is None:
+        return []
+    lowest = min(rate for seen in found.seen.values() for rate in seen.rates_hz)
+    kept = [recording for recording in found.others.recordings if recording.sample_rate_hz >= lowest]
+    for recording in found.others.recordings:
+        if recording.sample_rate_hz < lowest:
+            reason = f"{recording.sample_rate_hz} Hz; the normal recordings have {lowest} Hz, others need as much"
+            found.skipped.append(Skipped(recording.name, reason))
+    if not kept:
+        raise AudioError(f"no recording of other machines reaches {lowest} Hz, the rate of the normal ones; leave --others out")
+    return spread(cut(replace(found.others, recordings=tuple(kept)), config))
 
 
 def cut(seen: Look, config: ModelConfig) -> list[Window]:

@@ -21,9 +21,9 @@ from dcase_asd import config as configs
 from dcase_asd.errors import DataError, UsageError, nearest
 from dcase_asd.serving.advisor import advise
 from dcase_asd.serving.learning.calibration import Calibration, calibrate
-from dcase_asd.serving.learning.exposure import expose, spread
+from dcase_asd.serving.learning.exposure import expose
 from dcase_asd.serving.learning.fitting import Normals, Segments, embed_normals, fit_model, group_windows
-from dcase_asd.serving.learning.gathering import cut, embedded, gather, windows_of
+from dcase_asd.serving.learning.gathering import cut, embedded, gather, strangers, windows_of
 from dcase_asd.serving.model import Fronts, Model
 from dcase_asd.serving.recordings import Window
 from dcase_asd.serving.settings import ModelConfig, resolve
@@ -205,8 +205,7 @@ def try_machine(
             place = json.dumps(configs.to_dict(dataclasses.replace(config, aggregation="mean")), sort_keys=True)
             if place not in prepared:
                 pieces = {domain: cut(seen, config) for domain, seen in found.seen.items()}
-                strangers = spread(cut(found.others, config)) if found.others is not None else []
-                prepared[place] = _Prepared(config, pieces, strangers, cut(test, config))
+                prepared[place] = _Prepared(config, pieces, strangers(found, config), cut(test, config))
             chosen = {n: m for n, m in config.members.items() if not variant.members or n in variant.members}
             score, calibration = prepared[place].scored(dataclasses.replace(config, members=chosen), seed=seed, rate=rate)
             yield Outcome(
@@ -223,12 +222,10 @@ def try_machine(
 class _Prepared:
     """Embeddings of one machine's recordings by the extractors of a whole model."""
 
-    def __init__(
-        self, config: ModelConfig, pieces: Mapping[str, list[Window]], strangers: list[Window], test: list[Window]
-    ) -> None:
+    def __init__(self, config: ModelConfig, pieces: Mapping[str, list[Window]], others: list[Window], test: list[Window]) -> None:
         self.fronts = Fronts(config)
         self.fronts.observe(sorted(pieces["source"], key=lambda w: (w.recording.name, w.start)))
-        self.pieces, self.strangers, self.test = pieces, strangers, test
+        self.pieces, self.others, self.test = pieces, others, test
         self.pending = set(self.fronts.pending)
         self.normals = embedded(self.fronts, pieces, []).sorted()
         found, unread = embed_normals(self.fronts, test, domain="source", groups=group_windows(test, folds=2))
@@ -266,7 +263,7 @@ class _Prepared:
                 self.fronts,
                 self.normals,
                 windows_of(self.normals, self.pieces),
-                self.strangers,
+                self.others,
                 seed=seed,
                 log=lambda _: None,
             )

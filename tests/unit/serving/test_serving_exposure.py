@@ -117,6 +117,18 @@ def test_others_without_a_learner_and_a_learner_without_others(normals: Path, wr
         Scorer().fit(normals, others=broken)
 
 
+def test_others_at_a_lower_rate_are_left_out(write: Write) -> None:
+    """A network would know them by the frequencies they lack."""
+    waves = [write(f"n/{i}.wav", machine(i)) for i in range(4)]
+    slow = [write(f"s/{i}.wav", wave[::2], rate=8000) for i, wave in enumerate(others(2))]
+    fast = [write(f"f/{i}.wav", wave) for i, wave in enumerate(others(3))]
+    scorer = Scorer(false_alarms=0.3, config=SMALL).fit(waves, others=[*slow, *fast])
+    assert [Path(s.name).parent.name for s in scorer.skipped_] == ["s", "s"]
+    assert "the normal recordings have 16000 Hz" in scorer.skipped_[0].reason
+    with pytest.raises(AudioError, match="reaches 16000 Hz"):
+        Scorer(config=SMALL).fit(waves, others=slow)
+
+
 def test_at_most_so_many_others_evenly_spread() -> None:
     found = find([machine(i, seconds=0.1) for i in range(30)], sample_rate_hz=RATE)
     all_of_them = [w for r in found.recordings for w in windows(r, whole_s=60, window_s=10)]
