@@ -126,7 +126,7 @@ class Budget:
             rest = {n: m for n, m in config.members.items() if n not in learners}
             if not rest:
                 raise UsageError(f"minutes: {self.minutes:g} do not suffice to train {', '.join(learners)}, the only members")
-            return _only(config, rest), [f"Left out for time: {', '.join(learners)}."]
+            return _only(config, rest), [f"Left out for time after all: {', '.join(learners)}."]
         changed: dict[str, MemberConfig] = dict(config.members)
         for name in learners:
             extractor = changed[name].extractor

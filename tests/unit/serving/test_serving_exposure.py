@@ -151,7 +151,7 @@ def test_a_budget_decides_and_the_bundle_records_it(
     assert ("unlike" in config.members) is not left_out
     assert scorer.advice_[2].startswith("A budget of 1 minutes")
     if left_out:
-        assert any("Left out for time: unlike" in line for line in scorer.advice_)
+        assert any("Left out for time after all: unlike" in line for line in scorer.advice_)
         return
     assert config.members["unlike"].extractor["epochs"] == epochs
     assert config.folds == folds
