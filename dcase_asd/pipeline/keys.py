@@ -146,6 +146,12 @@ class EnsembleEntry:
         Registered way to combine.
     weights : mapping
         For ``vote``: weight per member.
+    weigh_by : str
+        For ``vote``: ``given``: by ``weights``; ``accuracy``: by the members' accuracy on held-out training clips of both classes
+        (members must be detectors that learn from labels), never by the test clips.
+    thresholds : mapping
+        For ``vote``: the standardised score above which a member says "anomaly"; a detector that learns from labels has its own,
+        0, and every other member needs one.
     n_best : int
         0 takes all members; otherwise that many are chosen by development metrics, the choice is written to a file and
         applied unchanged to machines without labels.
@@ -159,6 +165,8 @@ class EnsembleEntry:
     members: tuple[str, ...]
     name: str = "mean"
     weights: dict[str, float] = field(default_factory=dict)
+    weigh_by: Literal["given", "accuracy"] = "given"
+    thresholds: dict[str, float] = field(default_factory=dict)
     n_best: int = 0
     select_by: Literal["machine", "mean_rank"] = "machine"
     by_part: bool = False
@@ -177,9 +185,11 @@ class EvaluateConfig:
     comparators : tuple of str
         Systems shown as comparators.
     threshold : str
-        ``gamma`` (0.9 quantile of a gamma distribution fitted to normal scores, as the official baseline) or ``false_alarm``.
+        ``gamma`` (0.9 quantile of a gamma distribution fitted to normal scores, as the official baseline), ``false_alarm``, or
+        ``own``: systems that decide by themselves (detectors that learn from labels, their mean, votes) do so, and the others
+        are cut by ``false_alarm``.
     false_alarm_rate : float
-        For ``false_alarm``.
+        For ``false_alarm`` and, of systems that do not decide by themselves, ``own``.
     n_bootstrap : int
         Resamples for the interval of differences between systems.
     report_clips : int
@@ -189,7 +199,7 @@ class EvaluateConfig:
     rule: str = "dcase2023"
     systems: tuple[str, ...] = ()
     comparators: tuple[str, ...] = ()
-    threshold: Literal["gamma", "false_alarm"] = "gamma"
+    threshold: Literal["gamma", "false_alarm", "own"] = "gamma"
     false_alarm_rate: float = 0.1
     n_bootstrap: int = 400
     report_clips: int = 2

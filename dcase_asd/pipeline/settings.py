@@ -24,6 +24,7 @@ from dcase_asd.pipeline.keys import (
     SplitConfig,
     SubmitConfig,
 )
+from dcase_asd.pipeline.labelled import learns_from_labels
 from dcase_asd.pipeline.limits import check_limits
 
 __all__ = ["MAIN_FEATURES", "RawConfig", "joint_detectors", "resolve"]
@@ -187,9 +188,33 @@ def _ensemble(item: Any, where: str, detectors: Mapping[str, Any], earlier: Mapp
                 f"{where}.members: {member!r} matches no detector ({', '.join(detectors) or 'none'}) and no ensemble before this "
                 f"one ({', '.join(earlier) or 'none'})"
             )
+    if entry.name == "vote":
+        _check_vote(entry, detectors, earlier, where=where)
+    elif entry.weigh_by != "given" or entry.thresholds:
+        raise ConfigError(f"{where}: weigh_by and thresholds belong to name: vote, this one is {entry.name}")
     if entry.by_part and entry.n_best:
         raise ConfigError(f"{where}: by_part makes one system a grid point; put n_best on an ensemble that has them as members")
     return configs.to_dict(entry)
+
+
+def _check_vote(entry: EnsembleEntry, detectors: Mapping[str, Any], earlier: Mapping[str, Any], *, where: str) -> None:
+    """Refuse voters that have no threshold, and weights that cannot be learnt."""
+    import fnmatch
+
+    for member in entry.members:
+        base = member.split(":", 1)[0]
+        voters = [base] if base in earlier else fnmatch.filter(list(detectors), base)
+        for voter in voters:
+            decides = voter in detectors and learns_from_labels(detectors[voter])
+            if not decides and not any(name.split(":", 1)[0] == voter for name in entry.thresholds):
+                raise ConfigError(
+                    f"{where}.thresholds: {voter!r} has no decision of its own; give the standardised score above which it says "
+                    "'anomaly'"
+                )
+            if not decides and entry.weigh_by == "accuracy":
+                raise ConfigError(f"{where}.weigh_by: accuracy is known of detectors that learn from labels, {voter!r} is none")
+    if entry.weigh_by == "accuracy" and entry.weights:
+        raise ConfigError(f"{where}: weights are learnt with weigh_by: accuracy; leave one of the two out")
 
 
 def _mapping(values: Mapping[str, Any], key: str) -> Mapping[str, Any]:
