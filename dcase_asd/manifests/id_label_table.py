@@ -156,7 +156,8 @@ class IdLabelTable:
             yield self._placed(found[name], root, split="test", is_anomaly=None, subset="eval")
 
     def _rows(self, table: Path) -> list[tuple[int, str, Mapping[str, str]]]:
-        rows, first = [], dict[str, int]()
+        rows: list[tuple[int, str, Mapping[str, str]]] = []
+        first: dict[str, int] = {}
         for number, row in read_rows(table, self.config.id_column):
             name = row[self.config.id_column]
             if not name or "/" in name or "\\" in name:

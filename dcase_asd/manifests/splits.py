@@ -55,7 +55,7 @@ def validation_clips(
     if not len(train):
         known = manifest.machines
         raise ManifestError(
-            f"machine {machine!r}{nearest(machine, known)} has no clips of split {split}; machines: {', '.join(known)}"
+            f"machine {machine!r}{nearest(machine, known)} has no training clips (split {split}); machines: {', '.join(known)}"
         )
     held: set[str] = set()
     for _, part in train.groupby("section", sort=True):

@@ -25,8 +25,8 @@ _MORE = ("accuracy_low", "accuracy_high", "precision", "recall", "f1_weighted")
 _SCHEMA = {"machine": "str", "system": "str"} | dict.fromkeys((*_KEYS, *_MORE), "float")
 _PLAIN = {"precision": "precision", "recall": "recall", "weighted F1": "f1_weighted"}
 _INTRODUCTION = (
-    "Decisions, per cent; brackets: 95 % exact interval over clips (and Student's over seeds). F1, precision and recall are those of "
-    "the positive class; weighted F1 counts each class by its share, as the figures of Argese and Degni do."
+    "Decisions, per cent; brackets: 95 % exact interval over clips (and Student's over seeds). F1, precision and recall are "
+    "those of the positive class; weighted F1 counts each class by its share, as the figures of Argese and Degni do."
 )
 
 
@@ -100,8 +100,8 @@ def _trivial(paths: Sequence[Path]) -> str:
     table = _tables(paths)[0].drop_duplicates("machine")
     parts = [
         f"{row['machine']}: {int(row['n_pos'])} positive and {int(row['n_neg'])} other clips, base rate "
-        f"{100 * row['precision_base']:.2f}; always positive: F1 {100 * row['f1_trivial']:.2f}; always the larger class: accuracy "
-        f"{100 * row['accuracy_trivial']:.2f}."
+        f"{100 * row['precision_base']:.2f}; always positive: F1 {100 * row['f1_trivial']:.2f}; always the larger class: "
+        f"accuracy {100 * row['accuracy_trivial']:.2f}."
         for _, row in table.iterrows()
     ]
     return " ".join(parts)

@@ -126,8 +126,9 @@ def _score_held_out(embeddings: Embeddings, unit: Unit, models: Path, *, which: 
         if len(rows):
             chosen.append((rows, path.parent))
     if not chosen:
+        kind = "normal" if which == "clips" else "positive"
         raise DataError(
-            f"{unit.name}: no {'normal' if which == 'clips' else 'positive'} clip was held out to calibrate; lower split.source_fraction or use fit_split: all"
+            f"{unit.name}: no {kind} clip was held out to calibrate; lower split.source_fraction or use fit_split: all"
         )
     return _score_rows(embeddings, unit, chosen)
 
