@@ -213,6 +213,11 @@ class SubmitConfig:
     ----------
     year : int
         Challenge year, 0 for no submission.
+    format : {"challenge", "id_label"}
+        ``id_label``: instead, for each system, ``predictions_<system>.csv`` with two columns, the decisions about the unlabelled
+        pictures (subset ``eval``).
+    columns : tuple of str
+        Names of the two columns.
     label : str
         ``<Surname>_<INST>_task2``.
     systems : tuple of str
@@ -220,6 +225,8 @@ class SubmitConfig:
     """
 
     year: int = 0
+    format: Literal["challenge", "id_label"] = "challenge"
+    columns: tuple[str, str] = ("id", "label")
     label: str = "Doe_DCASE_task2"
     systems: tuple[str, ...] = ()
     authors: tuple[dict[str, str], ...] = ()

@@ -87,7 +87,7 @@ def test_vote_shares() -> None:
         vote.Vote(vote.Config(weights={"a": 0.0})).combine(_table(a=A))
 
 
-def test_the_weights_of_seed_000_make_logistic_regression_a_bystander() -> None:
+def test_the_printed_weights_make_logistic_regression_a_bystander() -> None:
     weights = {"lr": 0.2164, "svm": 0.2560, "cnn": 0.2643, "resnet": 0.2633}
     found = vote.analyse(weights)
     assert len(found.patterns) == 16
