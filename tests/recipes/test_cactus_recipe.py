@@ -226,6 +226,8 @@ def test_a_corpus_without_labelled_anomalies_is_refused_before_anything_is_fitte
         ("ensembles.vote.weights={logreg: 1}", "leave one of the two out"),
         ("ensembles.mean.weigh_by=accuracy", "belong to name: vote"),
         ("detectors.svm.grid={degree: [x]}", "grid point"),
+        ("submit.year=2023", "no challenge submission"),
+        ("submit.columns=[id,id]", "two different names"),
     ],
 )
 def test_votes_and_grids_that_cannot_be_are_refused_at_once(tmp_path: Path, override: str, message: str) -> None:

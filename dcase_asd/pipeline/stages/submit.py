@@ -125,6 +125,7 @@ def _predictions(context: Context, config: Mapping[str, Any], out: Path) -> dict
     decisions = _table(context, "evaluate", "decisions.csv", DECISION_SCHEMA, config)
     written, columns = [], config["submit"]["columns"]
     for system in _systems(context, config):
+        _require_decided(system, decisions)
         own = decisions[(decisions["system"] == system) & decisions["clip_id"].isin(names)]
         labels = {names[clip]: int(value) for clip, value in zip(own["clip_id"], own["decision"], strict=True)}
         path = out / f"predictions_{re.sub(r'[^A-Za-z0-9_.-]+', '_', system)}.csv"
@@ -166,8 +167,7 @@ def _entry(context: Context, config: Mapping[str, Any], system: str, manifest: M
 
     scores = _table(context, "ensemble", "scores.csv", SCORE_SCHEMA, config)
     decisions = _table(context, "evaluate", "decisions.csv", DECISION_SCHEMA, config)
-    if system not in set(decisions["system"]):
-        raise StageError(f"submit.systems: {system!r} is not evaluated in stage 8; add it to evaluate.systems")
+    _require_decided(system, decisions)
     clips = manifest.table[["clip_id", "machine", "section", "domain", "path"]]
     clips = clips.merge(scores[scores["system"] == system], on="clip_id", how="left", validate="one_to_one")
     clips = clips.drop(columns="system").merge(decisions[decisions["system"] == system], on="clip_id", how="left")
@@ -195,6 +195,11 @@ def _entry(context: Context, config: Mapping[str, Any], system: str, manifest: M
         macs=_macs(context, config, detectors, sorted(set(manifest.machines))),
         results=_results(context, config, system),
     )
+
+
+def _require_decided(system: str, decisions: pd.DataFrame) -> None:
+    if system not in set(decisions["system"]):
+        raise StageError(f"submit.systems: {system!r} is not evaluated in stage 8; add it to evaluate.systems")
 
 
 def _feature_names(config: Mapping[str, Any], detectors: Sequence[str]) -> list[str]:
