@@ -151,8 +151,9 @@ class EnsembleEntry:
         For ``vote``: ``given``: by ``weights``; ``accuracy``: by the members' accuracy on held-out training clips of both classes
         (members must be detectors that learn from labels), never by the test clips.
     thresholds : mapping
-        For ``vote``: the standardised score above which a member says "anomaly"; a detector that learns from labels has its own,
-        0, and every other member needs one.
+        For ``vote``: a member votes "anomaly" above its threshold, in deviations of its held-out normal scores from their mean
+        (of the section, as stage 7 standardises them); 0 where none is given. A detector that learns from labels decides by
+        itself: its 0 stays its boundary.
     n_best : int
         0 takes all members; otherwise that many are chosen by development metrics, the choice is written to a file and
         applied unchanged to machines without labels.

@@ -198,23 +198,15 @@ def _ensemble(item: Any, where: str, detectors: Mapping[str, Any], earlier: Mapp
 
 
 def _check_vote(entry: EnsembleEntry, detectors: Mapping[str, Any], earlier: Mapping[str, Any], *, where: str) -> None:
-    """Refuse voters that have no threshold, and weights that cannot be learnt."""
+    """Refuse weights that cannot be learnt."""
     import fnmatch
 
-    for member in entry.members:
-        base = member.split(":", 1)[0]
-        voters = [base] if base in earlier else fnmatch.filter(list(detectors), base)
-        for voter in voters:
-            decides = voter in detectors and learns_from_labels(detectors[voter])
-            if not decides and not any(name.split(":", 1)[0] == voter for name in entry.thresholds):
-                raise ConfigError(
-                    f"{where}.thresholds: {voter!r} has no decision of its own; give the standardised score above which it says "
-                    "'anomaly'"
-                )
-            if not decides and entry.weigh_by == "accuracy":
-                raise ConfigError(f"{where}.weigh_by: accuracy is known of detectors that learn from labels, {voter!r} is none")
     if entry.weigh_by == "accuracy" and entry.weights:
         raise ConfigError(f"{where}: weights are learnt with weigh_by: accuracy; leave one of the two out")
+    for base in (member.split(":", 1)[0] for member in entry.members if entry.weigh_by == "accuracy"):
+        for voter in [base] if base in earlier else fnmatch.filter(list(detectors), base):
+            if voter not in detectors or not learns_from_labels(detectors[voter]):
+                raise ConfigError(f"{where}.weigh_by: accuracy is known of detectors that learn from labels, {voter!r} is none")
 
 
 def _mapping(values: Mapping[str, Any], key: str) -> Mapping[str, Any]:

@@ -218,7 +218,7 @@ def test_a_corpus_without_labelled_anomalies_is_refused_before_anything_is_fitte
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("ensembles.vote.members=[logreg,one_class]", "'one_class' has no decision of its own"),
+        ("ensembles.vote.members=[logreg,one_class]", "'one_class' is none"),
         (
             "ensembles.vote={name: vote, members: [one_class], weigh_by: accuracy, thresholds: {one_class: 1.0}}",
             "weigh_by: accuracy is known",
