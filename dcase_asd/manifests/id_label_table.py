@@ -15,14 +15,14 @@ become the test clips of the subset ``eval``.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from dcase_asd.config import configclass
 from dcase_asd.errors import ConfigError, ManifestError, nearest
+from dcase_asd.manifests.base import ImageCorpus
 from dcase_asd.manifests.clip_files import find_images, summarise
-from dcase_asd.manifests.image_rows import PlacedImage, image_tables
-from dcase_asd.manifests.schema import Labels, Manifest
+from dcase_asd.manifests.image_rows import PlacedImage
 from dcase_asd.manifests.split_table import read_rows
 from dcase_asd.manifests.splits import first_by_hash
 from dcase_asd.registry import Info
@@ -89,28 +89,11 @@ class Config:
             raise ConfigError("label_columns: expected at least one name")
 
 
-class IdLabelTable:
-    """Reads the tables and finds the pictures.
+class IdLabelTable(ImageCorpus[Config]):
+    """Reads the tables and finds the pictures."""
 
-    Parameters
-    ----------
-    config : Config
-    """
-
-    def __init__(self, config: Config) -> None:
-        self.config = config
-
-    def scan(self, root: Path, *, nj: int = 1, progress: Callable[[int, int], None] | None = None) -> tuple[Manifest, Labels]:
-        """Make the tables of pictures and of truths.
-
-        Parameters
-        ----------
-        root : Path
-            The folder with the tables; paths in the manifest are relative to it.
-        nj : int
-            Threads that read headers and hash files.
-        progress : callable, optional
-            Called with (files read, files in all).
+    def images(self, root: Path) -> Iterator[PlacedImage]:
+        """Yield labelled and unlabelled pictures.
 
         Raises
         ------
@@ -118,11 +101,8 @@ class IdLabelTable:
             If a table or column is missing, an id stands twice or has no picture, a label means nothing (row, value and
             remedy named), a class has fewer than two pictures, or a file cannot be read.
         """
-        root = Path(root)
-        if not root.is_dir():
-            raise ManifestError(f"{root}: no such folder")
-        images = [*self._labelled(root), *self._unlabelled(root)]
-        return image_tables(images, root, nj=nj, progress=progress)
+        yield from self._labelled(root)
+        yield from self._unlabelled(root)
 
     def _labelled(self, root: Path) -> Iterator[PlacedImage]:
         table = root / self.config.table

@@ -14,15 +14,15 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
 from dcase_asd.config import configclass
 from dcase_asd.errors import ConfigError, ManifestError
+from dcase_asd.manifests.base import ImageCorpus
 from dcase_asd.manifests.clip_files import find_images, summarise
-from dcase_asd.manifests.image_rows import PlacedImage, image_tables, mask_of
-from dcase_asd.manifests.schema import Labels, Manifest
+from dcase_asd.manifests.image_rows import PlacedImage, mask_of
 from dcase_asd.registry import Info
 
 __all__ = ["INFO", "Config", "ImageFolder"]
@@ -78,28 +78,11 @@ class Config:
             raise ConfigError(f"test_share: expected a share between 0 and 1, got {self.test_share}")
 
 
-class ImageFolder:
-    """Scans a folder of pictures.
+class ImageFolder(ImageCorpus[Config]):
+    """Scans a folder of pictures."""
 
-    Parameters
-    ----------
-    config : Config
-    """
-
-    def __init__(self, config: Config) -> None:
-        self.config = config
-
-    def scan(self, root: Path, *, nj: int = 1, progress: Callable[[int, int], None] | None = None) -> tuple[Manifest, Labels]:
-        """Make the tables of pictures and of truths.
-
-        Parameters
-        ----------
-        root : Path
-            The product's folder; paths in the manifest are relative to it.
-        nj : int
-            Threads that read headers and hash files.
-        progress : callable, optional
-            Called with (files read, files in all).
+    def images(self, root: Path) -> list[PlacedImage]:
+        """List the pictures of the product's folder.
 
         Raises
         ------
@@ -107,9 +90,6 @@ class ImageFolder:
             If there is no picture, no normal one to train on, a class folder has a name that means nothing, a defective
             picture lies in ``train/`` where that is refused, or a file cannot be read.
         """
-        root = Path(root)
-        if not root.is_dir():
-            raise ManifestError(f"{root}: no such folder")
         scanners = {"train_test": self._train_test, "classes": self._classes, "flat": self._flat}
         images = list(scanners[self._layout(root)](root))
         if images and not any(image.split == "train" for image in images):
@@ -117,7 +97,7 @@ class ImageFolder:
                 f"{root}: {len(images)} pictures and none to train on; expected normal ones in "
                 f"train/<{'|'.join(self.config.normal)}>/ (set `normal` to the names of your folders)"
             )
-        return image_tables(images, root, nj=nj, progress=progress)
+        return images
 
     def _layout(self, root: Path) -> str:
         if self.config.layout != "auto":
