@@ -21,13 +21,13 @@ on_synthetic --no-alarms "${features[@]}"
 echo; echo "With eight recordings of one condition:"
 on_synthetic --no-alarms --normals 8 --first-only "${features[@]}"
 echo; echo "## Chosen on: outlier exposure, against the other machines of the corpus"
-on_synthetic --no-alarms --machines fan,slider --others --variant default \
-  --variant without:members=level_nearest+shape_nearest+shape_gaussian --variant others_nearest:members=others_nearest
+exposed=(--variant default:folds=2 --variant "without:folds=2,members=level_nearest+shape_nearest+shape_gaussian"
+  --variant "others_nearest:folds=2,members=others_nearest")
+on_synthetic --no-alarms --machines ToyCar,fan,slider --others "${exposed[@]}"
 echo; echo "## Reported on: three seeds"
 on_real --machines fan_state,mimii_fan_id00 --seeds 0,1,2 --no-alarms "${network[@]}" --variant default "${plain[@]}" "${sound[@]}"
 on_real --machines fan_state,mimii_fan_id00 --seeds 0,1,2 --no-alarms "${features[@]}"
-on_real --machines fan_state,mimii_fan_id00 --no-alarms --others --variant default \
-  --variant without:members=level_nearest+shape_nearest+shape_gaussian --variant others_nearest:members=others_nearest
+on_real --machines fan_state,mimii_fan_id00 --no-alarms --others "${exposed[@]}"
 cat <<'T'
 
 ## False alarms: promised and found on held-out normal recordings
