@@ -14,10 +14,11 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from dcase_asd.errors import DataError
 from dcase_asd.training import loop
 from dcase_asd.training.contract import BatchSource, TrainConfig
 
-__all__ = ["Judge", "PictureModel", "Preparation", "told_of", "train_in"]
+__all__ = ["Judge", "PictureModel", "Preparation", "check_colours", "told_of", "train_in"]
 
 #: Pictures prepared or judged at a time when there are many.
 _CHUNK = 16
@@ -145,6 +146,15 @@ def train_in(
             log=lambda _: None,
             loss_weights=loss_weights,
             identity=identity,
+        )
+
+
+def check_colours(shape: tuple[int, ...], *, owner: object) -> None:
+    """Raise ``DataError`` unless maps ``(channel, h, w)`` have the 1 or 3 channels of a picture."""
+    if shape[0] not in (1, 3):
+        raise DataError(
+            f"{type(owner).__name__}: reads pictures or log-mels of 1 or 3 channels, got {shape[0]}; "
+            "take the `identity` extractor"
         )
 
 

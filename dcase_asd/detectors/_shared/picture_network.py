@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -106,12 +106,15 @@ class PictureDetector(Detector[C]):
 
     def load_state(self, tensors: Mapping[str, NDArray[Any]]) -> None:
         """Take over what :meth:`state` returned; raises ``FormatError`` if tensors are missing or do not fit."""
+        self._fill(tensors, self.build)
+
+    def _fill(self, tensors: Mapping[str, NDArray[Any]], build: Callable[[tuple[int, int, int]], PictureModel]) -> None:
         from dcase_asd.training.checkpoint import set_model
         from dcase_asd.training.seeding import isolated
 
         channel, height, width = (int(n) for n in wanted(tensors, "segment_shape", owner=self))
         with isolated(0, "weights"):
-            model = self.build((channel, height, width))
+            model = build((channel, height, width))
         arrays = {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")}
         set_model(model, arrays, where=f"{type(self).__name__} state")
         self._model, self._shape = model.frozen(), (channel, height, width)
