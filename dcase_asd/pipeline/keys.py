@@ -99,7 +99,8 @@ class DetectorEntry:
     aggregation : str or None
         Pooling of segment scores to clips; ``None`` takes ``scores.aggregation``.
     input : str
-        ``vector`` or ``map`` of the embeddings; ``auto`` takes the first kind the detector accepts.
+        ``vector`` or ``map`` of the embeddings; ``auto`` takes the first kind the detector accepts. ``rows``: for a detector
+        of vectors, the map averaged over time, ``[channel * freq]``, which still knows at which frequency it is odd.
     adopt : bool
         Take over the detector that the extractor was trained with (a flow, Fujimura 2023, Eq. 5) and fit none; the held-out
         clips calibrate it. Of the detector's own keys only those that change nothing but scores may be given then.
@@ -109,7 +110,7 @@ class DetectorEntry:
     fit_split: Literal["train", "valid", "all"] = "train"
     folds: int = 3
     aggregation: str | None = None
-    input: Literal["auto", "vector", "map"] = "auto"
+    input: Literal["auto", "vector", "map", "rows"] = "auto"
     adopt: bool = False
 
 
