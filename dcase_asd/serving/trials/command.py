@@ -11,8 +11,9 @@ import click
 from dcase_asd import config as configs
 from dcase_asd import registry
 from dcase_asd.errors import UsageError
-from dcase_asd.serving.trials.machine import Outcome, parse_variant, split, try_machine
+from dcase_asd.serving.trials.machine import Outcome, split, try_machine
 from dcase_asd.serving.trials.tables import alarm_table, auc_table
+from dcase_asd.serving.trials.variants import parse_variant
 
 __all__ = ["Options", "trial_command"]
 

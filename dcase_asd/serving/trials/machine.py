@@ -1,8 +1,6 @@
 """How a model does on recordings with known truth: AUC, and false alarms beside what was promised.
 
-A variant is the advised model with changes, written ``NAME:CHANGE,CHANGE`` or ``NAME``: a change is a key and its value
-(``aggregation=max``, ``fronts.shape.n_mels=64``), or ``members=a+b``, a choice among the advised members. Recordings are embedded
-once for all variants and seeds that share fronts and extractors; scores are those that
+Recordings are embedded once for all variants and seeds that share fronts and extractors; scores are those that
 :class:`~dcase_asd.serving.scorer.Scorer` gives.
 """
 
@@ -27,33 +25,16 @@ from dcase_asd.serving.learning.gathering import cut, embedded, gather, stranger
 from dcase_asd.serving.model import Fronts, Model
 from dcase_asd.serving.recordings import Window
 from dcase_asd.serving.settings import ModelConfig, resolve
+from dcase_asd.serving.trials.variants import Variant
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from dcase_asd.manifests.schema import Labels, Manifest
 
-__all__ = ["Outcome", "Variant", "parse_variant", "split", "try_machine"]
+__all__ = ["Clips", "Outcome", "split", "try_machine"]
 
 Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Variant:
-    """A change of the advised model.
-
-    Attributes
-    ----------
-    name : str
-    members : tuple of str
-        Empty: all.
-    overrides : tuple of str
-        ``a.b=c``.
-    """
-
-    name: str
-    members: tuple[str, ...] = ()
-    overrides: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -97,17 +78,6 @@ class Clips:
     test: tuple[Path, ...]
     is_anomaly: NDArray[np.bool_]
     is_target: NDArray[np.bool_]
-
-
-def parse_variant(text: str) -> Variant:
-    """Read ``NAME:CHANGE,CHANGE``; raises ``UsageError`` for anything else."""
-    name, _, changes = text.partition(":")
-    parts = [part for part in changes.split(",") if part]
-    if not name or any("=" not in part for part in parts):
-        raise UsageError(f"variant {text!r}: expected NAME or NAME:KEY=VALUE,KEY=VALUE")
-    chosen = [part.removeprefix("members=") for part in parts if part.startswith("members=")]
-    members = tuple(chosen[-1].split("+")) if chosen else ()
-    return Variant(name, members, tuple(part for part in parts if not part.startswith("members=")))
 
 
 def split(
@@ -202,7 +172,7 @@ def try_machine(
             if member not in config.members:
                 raise UsageError(f"variant {variant.name}: no member {member!r}{nearest(member, config.members)}")
         for seed in seeds:
-            place = json.dumps(configs.to_dict(dataclasses.replace(config, aggregation="mean")), sort_keys=True)
+            place = _embedding_key(config)
             if place not in prepared:
                 pieces = {domain: cut(seen, config) for domain, seen in found.seen.items()}
                 prepared[place] = _Prepared(config, pieces, strangers(found, config), cut(test, config))
@@ -270,6 +240,13 @@ class _Prepared:
             tested, _ = embed_normals(self.fronts, self.test, domain="source", groups=self.tested.group)
             self._trained[seed] = (heard, tested or self.tested, folded)
         return self._trained[seed]
+
+
+def _embedding_key(config: ModelConfig) -> str:
+    """Say what decides the embeddings: everything but detectors and pooling."""
+    plain = configs.to_dict(config)
+    embedders = {name: [member["front"], member["extractor"]] for name, member in plain["members"].items()}
+    return json.dumps([{k: v for k, v in plain.items() if k not in {"members", "aggregation"}}, embedders], sort_keys=True)
 
 
 def _renamed(normals: Normals, key_of: Mapping[str, str]) -> Normals:

@@ -20,11 +20,12 @@ alarms_only() { sed '/^| Variant/,/^$/d'; }
 variants() { local m; for m in "$@"; do printf -- '--variant\n%s:members=%s\n' "${m}" "${m}"; done; }
 readarray -t plain < <(variants level_nearest shape_nearest shape_gaussian level_nearest+shape_nearest \
   level_nearest+shape_gaussian shape_nearest+shape_gaussian)
+mixture="members.shape_gaussian.detector.name=gmm,members.shape_gaussian.detector.n_components=[2]"
+plain+=(--variant "mixture_for_gaussian:${mixture}")
 readarray -t sound < <(variants sound_nearest sound_gaussian level_nearest+shape_gaussian+sound_gaussian \
   shape_nearest+shape_gaussian+sound_nearest+sound_gaussian)
 statistics="members.shape_nearest.extractor.statistics=[mean],members.shape_gaussian.extractor.statistics=[mean]"
-mixture="members.shape_gaussian.detector.name=gmm,members.shape_gaussian.detector.n_components=[2]"
-readarray -t features < <(printf -- '--variant\n%s\n' default "mixture_for_gaussian:${mixture}" pool_max:aggregation=max \
+readarray -t features < <(printf -- '--variant\n%s\n' default pool_max:aggregation=max \
   pool_upper_mean:aggregation=upper_mean "mean_only:${statistics}" bands_64:fronts.shape.n_mels=64 \
   window_128ms:fronts.shape.window_s=0.128 levels_kept:fronts.shape.standardise=none)
 exposed=(--variant default:folds=2 --variant "without:folds=2,members=level_nearest+shape_nearest+shape_gaussian"
@@ -58,7 +59,8 @@ section_others() {
 section_reported() {
   echo; echo "## Reported on: three seeds"
   on_real --machines fan_state,mimii_fan_id00 --seeds 0,1,2 --no-alarms "${network[@]}" --variant default "${plain[@]}" "${sound[@]}"
-  on_real --machines fan_state,mimii_fan_id00 --seeds 0,1,2 --no-alarms "${features[@]}"
+  on_real --machines fan_state,mimii_fan_id00 --seeds 0,1,2 --no-alarms "${features[@]}" \
+    --variant nearest_levels_kept:members=shape_nearest,fronts.shape.standardise=none
 }
 section_alarms() {
   echo; echo "## False alarms: promised, and found on normal recordings that were not heard"; echo
@@ -79,7 +81,8 @@ AUC in per cent with 95 % jackknife intervals over clips. Members, features and 
 machines with many and with few recordings; one public set with a single anomaly). The desk fan in two sessions (fan_state) and MIMII
 fan id_00 report the choice; their labels took no part in it. One exception flatters the report: that the level is a member at all
 was decided after seeing that MIMII's faults are louder than its normals. The simulated recordings each have a gain of their own, so
-that there the level can only harm.
+that there the level can only harm. A perfect separation has a jackknife interval of no width; that is no certainty, the sets are
+small (fan_state: 6 normals and 8 faults to score, mimii_fan_id00: 8 and 20).
 T
 if [ "$#" -eq 0 ]; then set -- members network features others reported alarms; fi
 for name in "$@"; do "section_${name}"; done

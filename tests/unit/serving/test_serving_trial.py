@@ -19,6 +19,7 @@ from dcase_asd.serving.learning.calibration import Calibration
 from dcase_asd.serving.scorer import Scorer
 from dcase_asd.serving.trials import machine as trials
 from dcase_asd.serving.trials.tables import alarm_table, auc_table
+from dcase_asd.serving.trials.variants import parse_variant
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +43,7 @@ def clips_of(corpus: Path, **options: object) -> trials.Clips:
 
 def one(clips: trials.Clips, variants: list[str], **options: object) -> list[trials.Outcome]:
     given = {"seeds": [0], "rate": 0.1, "weights": "", "others": False} | options
-    return list(trials.try_machine("pumpe é", clips, [trials.parse_variant(v) for v in variants], **given))  # type: ignore[arg-type]
+    return list(trials.try_machine("pumpe é", clips, [parse_variant(v) for v in variants], **given))  # type: ignore[arg-type]
 
 
 def test_scores_and_threshold_are_those_of_the_scorer(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,7 +95,7 @@ def test_what_is_held_out_is_not_trained_on(corpus: Path) -> None:
 @pytest.mark.parametrize("text", [":members=a", "a:b", "", "a:members"])
 def test_wrong_variants(text: str) -> None:
     with pytest.raises(UsageError, match="variant"):
-        trials.parse_variant(text)
+        parse_variant(text)
 
 
 def test_an_unknown_member_is_named(corpus: Path) -> None:
