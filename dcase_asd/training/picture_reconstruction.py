@@ -82,6 +82,7 @@ class PictureReconstruction(Reconstruction):
     """
 
     network: PictureAutoencoder
+    kl_per_dimension: Tensor
 
     def __init__(
         self,

@@ -32,6 +32,8 @@ _BLOCK = 8
 _VECTOR_AXES = 2
 # A few units in the last place of float32 (1.2e-7), the type of features.
 _ROUNDING = 1e-6
+#: Adam's eps in torch.
+_TORCH_EPS = 1e-8
 
 
 @configclass
@@ -50,8 +52,11 @@ class ReconstructionConfig:
         z-score by mean and deviation of the training segments: of each value of a segment (Argese, Degni: flattened, "mean of 0
         and a standard deviation of 1"), of each channel and frequency over time, or not at all. ``auto``: ``element`` for
         ``flat``, ``band`` otherwise; ``element`` means ``band`` for ``frames``.
-    epochs, batch_size, learning_rate, weight_decay, schedule :
-        See :class:`~dcase_asd.training.contract.TrainConfig`; a batch counts segments, or windows.
+    epochs, batch_size, learning_rate, weight_decay, schedule, plateau_factor, plateau_epochs, stop_epochs, monitor :
+        See :class:`~dcase_asd.training.contract.TrainConfig`; a batch counts segments, or windows. A schedule ``plateau`` and
+        an early stop look at the validation segments, which are normal ones held out of training.
+    adam_eps : float
+        Added to Adam's denominator.
     valid_fraction : float
         Share of the segments (windows) for validation.
     checkpoint : {"last", "best"}
@@ -65,7 +70,12 @@ class ReconstructionConfig:
     batch_size: int = 128
     learning_rate: float = 1e-3
     weight_decay: float = 0.0
-    schedule: Literal["one_cycle", "fixed", "cosine"] = "one_cycle"
+    adam_eps: float = 1e-8
+    schedule: Literal["one_cycle", "fixed", "cosine", "plateau"] = "one_cycle"
+    plateau_factor: float = 0.5
+    plateau_epochs: int = 10
+    stop_epochs: int = 0
+    monitor: Literal["total", "reconstruction"] = "total"
     valid_fraction: float = 0.1
     checkpoint: Literal["last", "best"] = "last"
 
@@ -76,8 +86,8 @@ class ReconstructionConfig:
                 "expected n_context and epochs >= 1, batch_size >= 2 and 0 <= valid_fraction < 1; got "
                 f"{self.n_context}, {self.epochs}, {self.batch_size} and {self.valid_fraction}"
             )
-        if self.checkpoint == "best" and self.valid_fraction == 0:
-            raise ConfigError("checkpoint: best needs validation; raise valid_fraction or take last")
+        if self.valid_fraction == 0 and (self.checkpoint == "best" or self.schedule == "plateau" or self.stop_epochs):
+            raise ConfigError("checkpoint: best, schedule: plateau and stop_epochs need validation; raise valid_fraction")
 
 
 C = TypeVar("C", bound=ReconstructionConfig)
@@ -106,6 +116,9 @@ class ReconstructionDetector(Detector[C]):
         """Return weights of loss terms other than 1."""
         return {}
 
+    def initialise(self, network: nn.Module, *, seed: int) -> None:
+        """Change the weights that a network is made with, before training."""
+
     def train_config(self) -> TrainConfig:
         """Return how the network is trained."""
         from dcase_asd.training.contract import TrainConfig
@@ -116,7 +129,12 @@ class ReconstructionDetector(Detector[C]):
             optimiser="adam",
             learning_rate=config.learning_rate,
             weight_decay=config.weight_decay,
+            group_eps={} if config.adam_eps == _TORCH_EPS else {"": config.adam_eps},
             schedule=config.schedule,
+            plateau_factor=config.plateau_factor,
+            plateau_epochs=config.plateau_epochs,
+            stop_epochs=config.stop_epochs,
+            monitor=config.monitor,
             precision="fp32",
             # the layout a loaded model has: another one may round differently
             channels_last=False,
@@ -169,6 +187,7 @@ class ReconstructionDetector(Detector[C]):
         labels = self.learn_classes(rows)
         train, valid = split_items(len(items), valid_fraction=config.valid_fraction, how="random", seed=seed, labels=labels)
         model = self._build(x.shape[1:], statistics=self._statistics(x), seed=seed)
+        self.initialise(model.network, seed=seed)
         source = ItemBatches(
             items,
             train=train,
