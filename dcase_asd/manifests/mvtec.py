@@ -14,6 +14,7 @@ Any corpus in the first layout can be read, VisA and BTAD in their converted for
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from dcase_asd.config import configclass
@@ -44,9 +45,13 @@ class Config:
     ----------
     categories : tuple of str
         Categories to take; empty: all folders of the root that hold ``train/good``.
+    together : str
+        Name of the one machine that all categories become sections of, for models of several categories (``sections:
+        together`` on a detector); empty: every category is a machine.
     """
 
     categories: tuple[str, ...] = ()
+    together: str = ""
 
 
 class MvtecCorpus:
@@ -80,6 +85,9 @@ class MvtecCorpus:
         """
         root = Path(root)
         images = [image for name, folder in self._categories(root).items() for image in _category(name, folder)]
+        if self.config.together:
+            machine = self.config.together
+            images = [replace(image, folder=root, machine=machine, section=image.machine) for image in images]
         return image_tables(images, root, nj=nj, progress=progress)
 
     def _categories(self, root: Path) -> dict[str, Path]:

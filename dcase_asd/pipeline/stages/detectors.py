@@ -22,10 +22,12 @@ from dcase_asd.pipeline.stage import Context, Stage, Unit
 from dcase_asd.pipeline.stages.extractor import extractor_seeds
 from dcase_asd.pipeline.stages.manifests import target_machines
 
-__all__ = ["CALIBRATION", "DetectorsStage", "detector_input", "detector_units", "embedding_folder"]
+__all__ = ["CALIBRATION", "DetectorsStage", "detector_input", "detector_units", "embedding_folder", "section_rows"]
 
 #: Which clips calibrate which saved model: ``{"": [clip ids]}`` or one entry per cross-fitting fold.
 CALIBRATION = "calibration.json"
+#: Folder of a model that all sections of a machine share.
+_ALL_SECTIONS = "all"
 
 
 class DetectorsStage(Stage):
@@ -62,14 +64,13 @@ class DetectorsStage(Stage):
         embeddings = Embeddings.read(context.folders["embeddings"] / unit.config["embeddings"] / "train")
         manifest = Manifest.read(context.folders["manifests"] / "manifest.csv")
         held_out = validation_clips(manifest, machine=machine, seed=seed, **unit.config["split"])
-        for section in sorted(set(embeddings.meta.section)):
-            rows = np.flatnonzero(embeddings.meta.section == section)
+        for section, rows in section_rows(embeddings, unit.config["entry"]).items():
             for model, (fit, calibrate) in _plans(embeddings, rows, held_out, unit.config["entry"], seed).items():
                 place = out / section / model
                 if unit.config["entry"]["adopt"]:
                     _adopt(unit.config, context.folders["extractor"] / unit.config["embeddings"], place)
                 else:
-                    _fit(unit.config, embeddings, fit, place, work / section / model)
+                    _fit(unit.config, embeddings, fit, place, work / section / model, device=context.resources.device)
                 clips = sorted(set(embeddings.meta.clip_id[calibrate]))
                 write_json(place / CALIBRATION, {"clips": clips})
                 told = "adopted from its extractor" if unit.config["entry"]["adopt"] else f"fitted on {len(fit)} segments"
@@ -82,10 +83,20 @@ class DetectorsStage(Stage):
                 raise StageError(f"{out}/{key}/{seed}/{machine}: no model was saved")
 
 
-def _fit(config: Mapping[str, Any], embeddings: Embeddings, rows: NDArray[np.int64], folder: Path, work: Path) -> None:
+def section_rows(embeddings: Embeddings, entry: Mapping[str, Any]) -> dict[str, NDArray[np.int64]]:
+    """Return the segments of each model by the name of its folder: of each section, or of all sections ``together``."""
+    if entry["sections"] == "together":
+        return {_ALL_SECTIONS: np.arange(len(embeddings.meta))}
+    sections = embeddings.meta.section
+    return {section: np.flatnonzero(sections == section) for section in sorted(set(sections))}
+
+
+def _fit(
+    config: Mapping[str, Any], embeddings: Embeddings, rows: NDArray[np.int64], folder: Path, work: Path, *, device: str
+) -> None:
     plugin, plugin_values = plugin_config("detectors", config["detector"])
     detector = plugin.implementation(plugin_values)
-    detector.workdir = work
+    detector.workdir, detector.device = work, device
     x = detector_input(embeddings, config)
     detector.fit(batches_of(x, embeddings.meta, rows), seed=config["seed"])
     save_detector(folder, plugin.name, detector)

@@ -220,9 +220,8 @@ def _combined(
 def _combine(table: pd.DataFrame, key: str, entry: Mapping[str, Any], wanted: Mapping[str, Sequence[str]]) -> pd.DataFrame:
     import pandas as pd
 
-    plugin, config = plugin_config(
-        "ensembles", {"name": entry["name"], **({"weights": entry["weights"]} if entry["weights"] else {})}
-    )
+    given = {key: entry[key] for key in ("weights", "thresholds") if entry[key]}
+    plugin, config = plugin_config("ensembles", {"name": entry["name"], **given})
     parts = []
     for machine, members in wanted.items():
         rows = table[(table["machine"] == machine) & table["system"].isin(members)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ from dcase_asd.io.tables import read_table, write_table
 from dcase_asd.manifests.schema import Labels, Manifest
 from dcase_asd.pipeline.reporting import write_pages
 from dcase_asd.pipeline.stage import Context, Stage, Unit
-from dcase_asd.pipeline.stages.ensemble import ALL_SEEDS
+from dcase_asd.pipeline.stages.ensemble import ALL_SEEDS, base_name
 from dcase_asd.pipeline.stages.scores import SCORE_SCHEMA
 from dcase_asd.pipeline.stages.shown import shown_systems
 
@@ -54,7 +55,8 @@ class EvaluateStage(Stage):
         scores, calibration = (read_table(source / f"{name}.csv", SCORE_SCHEMA) for name in ("scores", "calibration"))
         shown = shown_systems(unit.config, sorted(set(scores["system"])))
         manifest = Manifest.read(context.folders["manifests"] / "manifest.csv")
-        decisions, thresholds = _decide(scores, calibration, manifest, shown, unit.config["evaluate"])
+        fixed = _fixed(unit, shown)
+        decisions, thresholds = _decide(scores, calibration, manifest, shown, unit.config["evaluate"], fixed=fixed)
         write_table(out / "decisions.csv", decisions)
         write_table(out / "thresholds.csv", thresholds)
         labels = Labels.read(context.folders["manifests"] / "labels.csv")
@@ -116,7 +118,13 @@ class EvaluateStage(Stage):
 
 
 def _decide(
-    scores: pd.DataFrame, calibration: pd.DataFrame, manifest: Manifest, shown: Sequence[str], config: Mapping[str, Any]
+    scores: pd.DataFrame,
+    calibration: pd.DataFrame,
+    manifest: Manifest,
+    shown: Sequence[str],
+    config: Mapping[str, Any],
+    *,
+    fixed: Mapping[str, float],
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return decisions per clip and system, and the thresholds they come from; thresholds see normal scores alone."""
     import pandas as pd
@@ -126,12 +134,31 @@ def _decide(
     normals = calibration[calibration["system"].isin(shown)].merge(places, on="clip_id").groupby(keys)
     decided, rows = [], []
     for key, group in scores[scores["system"].isin(shown)].merge(places, on="clip_id").groupby(keys):
+        if key[0] in fixed:
+            alarms = (group["score"].to_numpy() > fixed[key[0]]).astype("int64")
+            decided.append(group[["clip_id", "system"]].assign(decision=alarms))
+            rows.append((*key, fixed[key[0]], 0))
+            continue
         values = normals.get_group(key)["score"].to_numpy()
         fitted = _threshold(values, key, config)
         decided.append(group[["clip_id", "system"]].assign(decision=fitted.decide(group["score"].to_numpy())))
         rows.append((*key, fitted.value, len(values)))
     table = pd.concat(decided).sort_values(["clip_id", "system"], ignore_index=True)
     return table, pd.DataFrame(rows, columns=list(_THRESHOLD_SCHEMA))
+
+
+def _fixed(unit: Unit, shown: Sequence[str]) -> dict[str, float]:
+    """Return the systems whose threshold the recipe gives; over all seeds only ensembles still have the scale it is given in."""
+    ensembles = unit.config["ensembles"]
+    systems = [name for name in shown if unit.name != ALL_SEEDS or base_name(name) in ensembles]
+    given = unit.config["evaluate"]["fixed_thresholds"]
+    # as everywhere, a pattern without a colon means a system with all its grid points
+    return {
+        name: value
+        for pattern, value in given.items()
+        for name in systems
+        if fnmatch.fnmatchcase(name if ":" in pattern else base_name(name), pattern)
+    }
 
 
 def _threshold(normal_scores: NDArray[np.float64], key: Sequence[str], config: Mapping[str, Any]) -> Threshold:
