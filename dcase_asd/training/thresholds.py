@@ -44,7 +44,8 @@ class RunningThresholds(nn.Module):
             self.epoch.fill_(epoch)
         for label in labels.unique():
             own = errors[labels == label].double()
-            n, before = len(own), self.count[label]
+            # a copy: an element of a buffer is a view, which the next lines change
+            n, before = len(own), self.count[label].clone()
             gap = own.mean() - self.mean[label]
             self.count[label] += n
             self.mean[label] += gap * n / self.count[label]
