@@ -125,7 +125,7 @@ class ImageAutoencoder(ReconstructionDetector[PictureConfig]):
         if self.config.threshold == "none":
             return None
         sections = np.concatenate([np.asarray(part).astype(str) for part in (rows.source_section, rows.target_section)])
-        self._classes = sorted(set(sections)) if self.config.mixer else [""]
+        self._classes = sorted(set(sections.tolist())) if self.config.mixer else [""]
         if self.config.mixer and len(self._classes) < 2:
             raise DataError(
                 f"image_autoencoder: mixer tells classes apart and all pictures are of section {self._classes[0]!r}; let the "
