@@ -205,7 +205,14 @@ def test_a_collapsed_latent_and_a_wide_bottleneck_are_told(caplog):
 
 def test_the_bound_uses_the_latent(caplog):
     with caplog.at_level(logging.WARNING, logger="dcase_asd"):
-        settings = {"n_latent": 2, "reduction": "sum", "epochs": 60, "learning_rate": 0.003, "schedule": "fixed", "stop_epochs": 0}
+        settings = {
+            "n_latent": 2,
+            "reduction": "sum",
+            "epochs": 60,
+            "learning_rate": 0.003,
+            "schedule": "fixed",
+            "stop_epochs": 0,
+        }
         detector = fitted(pictures(60), network="casting_variational", widths=[4, 6], **settings)
     assert "collapsed" not in caplog.text
     assert detector.state()["model.kl_per_dimension"].max() > 0.1
