@@ -101,7 +101,8 @@ class DetectorEntry:
     aggregation : str or None
         Pooling of segment scores to clips; ``None`` takes ``scores.aggregation``.
     input : str
-        ``vector`` or ``map`` of the embeddings; ``auto`` takes the first kind the detector accepts.
+        ``vector`` or ``map`` of the embeddings; ``auto`` takes the first kind the detector accepts. ``rows``: for a detector
+        of vectors, the map averaged over time, ``[channel * freq]``, which still knows at which frequency it is odd.
     sections : str
         ``apart``: every section has a model of its own; ``together``: one model for all sections of the machine, which may learn
         to tell them apart. Thresholds and standardisation of stages 7 and 8 are per section either way.
@@ -114,7 +115,7 @@ class DetectorEntry:
     fit_split: Literal["train", "valid", "all"] = "train"
     folds: int = 3
     aggregation: str | None = None
-    input: Literal["auto", "vector", "map"] = "auto"
+    input: Literal["auto", "vector", "map", "rows"] = "auto"
     sections: Literal["apart", "together"] = "apart"
     adopt: bool = False
 

@@ -153,7 +153,7 @@ def embedding_folder(config: Mapping[str, Any], extractor: str, seed: int, machi
 
 
 def detector_input(embeddings: Embeddings, config: Mapping[str, Any]) -> NDArray[Any]:
-    """Return the vectors or maps a detector entry reads.
+    """Return the vectors ``[segment, dim]`` or maps ``[segment, channel, freq, time]`` a detector entry reads.
 
     Raises
     ------
@@ -164,7 +164,7 @@ def detector_input(embeddings: Embeddings, config: Mapping[str, Any]) -> NDArray
     wanted = config["entry"]["input"]
     if wanted == "auto":
         wanted = "vector" if accepts.startswith("vector") else "map"
-    if wanted not in accepts:
+    if ("vector" if wanted == "rows" else wanted) not in accepts:
         raise DataError(f"detector {config['detector']['name']} reads {accepts}, not {wanted}; change the entry's `input`")
     if wanted == "vector":
         return embeddings.vector
@@ -173,4 +173,6 @@ def detector_input(embeddings: Embeddings, config: Mapping[str, Any]) -> NDArray
             f"detector {config['detector']['name']} reads maps, extractor {config['entry']['extractor']} returned none; "
             "set return_map: true on the extractor"
         )
+    if wanted == "rows":
+        return np.asarray(embeddings.map.mean(axis=3)).reshape(len(embeddings.map), -1)
     return embeddings.map
