@@ -74,8 +74,7 @@ def load_yaml(path: str | os.PathLike[str]) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{source}: cannot read the configuration ({error})") from error
     try:
-        _refuse_aliases_and_duplicates(yaml.compose(text, Loader=yaml.SafeLoader), source)
-        value = yaml.safe_load(text)
+        value = _parse(text, str(source))
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise ConfigError(f"{source}: not valid YAML: {error}") from error
     if value is None:
@@ -91,7 +90,7 @@ def parse_override(text: str) -> tuple[tuple[str, ...], Any]:
     Raises
     ------
     ConfigError
-        If there is no ``=``, a key part is empty, or the value is not YAML.
+        If there is no ``=``, a key part is empty, or the value is not YAML, has aliases or repeats a key.
     """
     import yaml
 
@@ -100,8 +99,8 @@ def parse_override(text: str) -> tuple[tuple[str, ...], Any]:
     if not sign or not all(parts):
         raise ConfigError(f"override {text!r} is not of the form a.b=value")
     try:
-        return parts, yaml.safe_load(value)
-    except yaml.YAMLError as error:
+        return parts, _parse(value, f"override {key}")
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise ConfigError(f"override {text!r}: the value is not valid YAML ({error})") from error
 
 
@@ -157,7 +156,14 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-def _refuse_aliases_and_duplicates(node: Any, source: Path) -> None:
+def _parse(text: str, where: str) -> Any:
+    import yaml
+
+    _refuse_aliases_and_duplicates(yaml.compose(text, Loader=yaml.SafeLoader), where)
+    return yaml.safe_load(text)
+
+
+def _refuse_aliases_and_duplicates(node: Any, source: str) -> None:
     import yaml
 
     seen: set[int] = set()
