@@ -8,6 +8,7 @@ worker is done again elsewhere; units that are marked done stay done.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -54,6 +55,8 @@ def run(jobs: Sequence[Job], *, resources: Resources, done: Callable[[Any], None
                 "finished units are kept"
             ) from error
         except (distributed.CancelledError, CommClosedError, TimeoutError) as error:
+            # what its client logs while it closes without a scheduler is a page of tracebacks that say no more than this
+            logging.getLogger("distributed").setLevel(logging.CRITICAL)
             raise StageError(
                 f"the dask scheduler went away ({error}); finished units are kept: run the same command to go on"
             ) from error
