@@ -17,6 +17,8 @@ from dcase_asd.errors import ConfigError, nearest
 __all__ = ["apply_overrides", "build", "configclass", "load_yaml", "merge", "parse_override", "to_dict"]
 
 T = TypeVar("T")
+#: What PyYAML raises, beside its own, on text such as ``!!timestamp x`` (AttributeError) or ``[`` many times (RecursionError).
+_YAML_ERRORS = (ValueError, AttributeError, TypeError, LookupError, ArithmeticError, RecursionError)
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)
@@ -75,7 +77,7 @@ def load_yaml(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise ConfigError(f"{source}: cannot read the configuration ({error})") from error
     try:
         value = _parse(text, str(source))
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
+    except (yaml.YAMLError, *_YAML_ERRORS) as error:
         raise ConfigError(f"{source}: not valid YAML: {error}") from error
     if value is None:
         return {}
@@ -100,7 +102,7 @@ def parse_override(text: str) -> tuple[tuple[str, ...], Any]:
         raise ConfigError(f"override {text!r} is not of the form a.b=value")
     try:
         return parts, _parse(value, f"override {key}")
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
+    except (yaml.YAMLError, *_YAML_ERRORS) as error:
         raise ConfigError(f"override {text!r}: the value is not valid YAML ({error})") from error
 
 

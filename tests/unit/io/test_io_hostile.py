@@ -101,6 +101,24 @@ def test_billion_laughs_are_refused(tmp_path: Path) -> None:
         parse_override("a={b: 1, b: 2}")
 
 
+@pytest.mark.parametrize("value", ["!!timestamp x", "!!int x", "!!bool x", "!!float ''", "? [a]\n: b", "[" * 3000, "2020-99-99"])
+def test_tags_that_pyyaml_stumbles_over(value: str, tmp_path: Path) -> None:
+    """The AttributeError of a bad timestamp came through."""
+    (tmp_path / "c.yaml").write_text(f"a: {value}\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"c\.yaml"):
+        load_yaml(tmp_path / "c.yaml")
+    with pytest.raises(ConfigError, match="override"):
+        parse_override(f"a={value}")
+
+
+def test_number_of_blanks_is_missing_or_an_error(tmp_path: Path) -> None:
+    """A tab alone came through as a ValueError."""
+    (tmp_path / "t.csv").write_text('a,b\n"\t",1\n', encoding="utf-8")
+    assert np.isnan(read_table(tmp_path / "t.csv", {"a": "float", "b": "int"})["a"][0])
+    with pytest.raises(FormatError, match=r"row 2, column 'a'"):
+        read_table(tmp_path / "t.csv", {"a": "int", "b": "int"})
+
+
 def flac(n_promised: int) -> bytes:
     stream = io.BytesIO()
     soundfile.write(stream, np.zeros(4000), 16000, format="FLAC", subtype="PCM_16")
