@@ -74,6 +74,8 @@ def main(arguments: list[str] | None = None) -> int:
         results[name] = [{**dataclasses.asdict(row), "met": row.met} for row in rows]
         if options.record:
             _page.record(name, module.DESCRIPTION, rows)
+            if hasattr(module, "note"):  # what a benchmark has to say beside its rows
+                (Path(__file__).parent / f"{name.upper()}.md").write_text(module.note(), encoding="utf-8")
         if options.json:
             options.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     return 0
