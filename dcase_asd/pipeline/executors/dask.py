@@ -44,6 +44,8 @@ def run(jobs: Sequence[Job], *, resources: Resources, done: Callable[[Any], None
         raise UsageError("--executor dask needs the package `distributed`; install dcase_asd[dask]") from error
     from distributed.comm.core import CommClosedError
 
+    # a client that lost its scheduler logs a traceback, and then we say it in a line
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
     with _client(resources) as client:
         tasks = [client.submit(_in_worker, _places(), *job, pure=False, retries=0) for job in jobs]
         try:
@@ -57,8 +59,9 @@ def run(jobs: Sequence[Job], *, resources: Resources, done: Callable[[Any], None
         except (distributed.CancelledError, CommClosedError, TimeoutError) as error:
             # what its client logs while it closes without a scheduler is a page of tracebacks that say no more than this
             logging.getLogger("distributed").setLevel(logging.CRITICAL)
+            reason = (str(error).splitlines() or ["no reason given"])[0]
             raise StageError(
-                f"the dask scheduler went away ({error}); finished units are kept: run the same command to go on"
+                f"the dask scheduler went away ({reason}); finished units are kept: run the same command to go on"
             ) from error
         finally:
             with contextlib.suppress(Exception):
