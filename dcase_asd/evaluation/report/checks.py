@@ -50,8 +50,8 @@ def check_rows(rows: Sequence[SystemRow]) -> None:
         # a bootstrap interval need not hold the score, nor end inside [0, 1] where it is symmetric
         if row.low is not None and row.high is not None and not -1 <= row.low <= row.high <= 2:
             raise FormatError(f"system {row.system!r}: {row.low} to {row.high} is no interval of a score in [0, 1]")
-        for machine, values in row.per_machine.items():
-            for metric, value in values.items():
+        for machine in {**row.per_machine, **row.beside}:
+            for metric, value in row.measures(machine).items():
                 if not math.isnan(value) and not 0 <= value <= 1:
                     raise FormatError(f"system {row.system!r}, {machine}, {metric}: {value} is not in [0, 1]; give fractions")
 

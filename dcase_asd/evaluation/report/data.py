@@ -50,6 +50,10 @@ class SystemRow:
     per_machine : mapping
         Machine to metric name (``"AUC source"``, ``"AUC target"``, ``"pAUC"``, ...) to value in [0, 1];
         a missing or NaN value is shown as a dash.
+    beside : mapping
+        The same for what does not enter the score (``"AP"``, ``"F1"``, ``"pixel AUROC"`` ...).
+    ranges : mapping
+        Machine to metric name of ``per_machine`` to the two ends of its 95 % interval.
     """
 
     system: str
@@ -58,6 +62,12 @@ class SystemRow:
     low: float | None = None
     high: float | None = None
     per_machine: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    beside: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    ranges: Mapping[str, Mapping[str, tuple[float, float]]] = field(default_factory=dict)
+
+    def measures(self, machine: str) -> dict[str, float]:
+        """Return everything known of a machine: ``per_machine``, then ``beside``."""
+        return {**self.per_machine.get(machine, {}), **self.beside.get(machine, {})}
 
 
 @dataclass(frozen=True, kw_only=True)

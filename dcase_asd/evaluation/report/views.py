@@ -15,6 +15,7 @@ from dcase_asd.evaluation.report.data import KINDS, ClipReport, MachineReport, R
 from dcase_asd.evaluation.report.figures import interval_axis, interval_bar
 from dcase_asd.evaluation.report.media import EmbeddedSound, embed_sound
 from dcase_asd.evaluation.report.svg import score_label
+from dcase_asd.evaluation.result_tables import machines_of, mean_over_machines, measures_of
 
 __all__ = [
     "ClipGroup",
@@ -109,13 +110,14 @@ def score_table(rows: Sequence[SystemRow]) -> ScoreTable:
 
 def metric_tables(rows: Sequence[SystemRow]) -> list[MetricTable]:
     """Make one table per metric, in the order in which metrics and machines first appear."""
-    machines = list(dict.fromkeys(m for r in rows for m in r.per_machine))
-    metrics = list(dict.fromkeys(k for r in rows for values in r.per_machine.values() for k in values))
-    return [_metric_table(rows, machines, metric) for metric in metrics]
+    return [_metric_table(rows, machines_of(rows), metric) for metric in measures_of(rows)]
 
 
 def _metric_table(rows: Sequence[SystemRow], machines: Sequence[str], metric: str) -> MetricTable:
-    values = np.array([[r.per_machine.get(m, {}).get(metric, math.nan) for m in machines] for r in rows], dtype=float)
+    values = np.array([[r.measures(m).get(metric, math.nan) for m in machines] for r in rows], dtype=float)
+    if len(machines) > 1 and any(r.beside for r in rows):
+        values = np.column_stack([values, [mean_over_machines(r, metric) for r in rows]])
+        machines = [*machines, f"mean of {len(machines)}"]
     filled = np.where(np.isnan(values), -1.0, values)
     best = (filled == filled.max(axis=0)) & (filled >= 0)
     lines = [

@@ -35,7 +35,7 @@ class EvaluateStage(Stage):
     name = "evaluate"
     reads = "scores, labels"
     writes = "metrics.json, results.csv, RESULTS.md, report.html"
-    version = 1
+    version = 2
     upstream = ("raw", "manifests", "features", "extractor", "scores", "ensemble")
     finish_keys = ("description", "evaluate", "ensembles", "seeds")
 
