@@ -25,7 +25,7 @@ class ManifestsStage(Stage):
     name = "manifests"
     reads = "recordings on disk"
     writes = "manifest.csv, labels.csv"
-    version = 1
+    version = 2
     upstream = ("raw",)
 
     def units(self, context: Context) -> list[Unit]:
