@@ -11,6 +11,7 @@ import numpy as np
 from dcase_asd.errors import DcaseAsdError
 from dcase_asd.evaluation.result_tables import detection_markdown, text_table
 from dcase_asd.evaluation.results import Metrics
+from dcase_asd.evaluation.rules import rule_named
 from dcase_asd.io.atomic import write_text
 from dcase_asd.io.hashing import sha256_json
 from dcase_asd.io.tables import write_table
@@ -94,7 +95,13 @@ def _results(context: Context, rows: Mapping[str, Sequence[SystemRow]], metrics:
     parts = []
     for subset, entries in rows.items():
         title = f"{_title(context.config)}: {_SUBSETS[subset]} machines"
-        page = results_markdown(entries, title=title, environment=_environment(context.config), command=_command(context))
+        page = results_markdown(
+            entries,
+            title=title,
+            environment=_environment(context.config),
+            command=_command(context),
+            score_name=_score_name(context.config),
+        )
         parts += [page, *filter(None, (_detection(entries), _differences(metrics[subset])))]
     return "\n".join(parts)
 
@@ -127,6 +134,11 @@ def _differences(metrics: Sequence[Metrics]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _score_name(config: Mapping[str, Any]) -> str:
+    rule = rule_named(config["evaluate"]["rule"])
+    return "Official score" if rule.official else f"Score ({rule.name})"
+
+
 def _title(config: Mapping[str, Any]) -> str:
     return str(config["description"] or "Results")
 
@@ -147,12 +159,7 @@ def write_report_page(context: Context, out: Path, rows: Mapping[str, Sequence[S
     labels = Labels.read(context.folders["manifests"] / "labels.csv")
     main = _main_system(rows)
     machines = machine_reports(context, out, unit, main=main, tables=(manifest, labels)) if main else []
-    notes = [
-        f"{row.system}: signal level alone{', inverted' if row.system.endswith('down') else ''}; "
-        "a high value means that the test classes differ in level by accident."
-        for row in next(iter(rows.values()), [])
-        if row.system in LEVEL_SYSTEMS
-    ]
+    notes = _notes(next(iter(rows.values()), []), pictures=bool(machines) and machines[0].items == "pictures")
     if config["scores"]["statistics"] == "transductive":
         notes.insert(0, "TRANSDUCTIVE: scores were standardised with statistics of the test clips themselves.")
     data = ReportData(
@@ -162,9 +169,26 @@ def write_report_page(context: Context, out: Path, rows: Mapping[str, Sequence[S
         system_table=list(next(iter(rows.values()), [])),
         machines=machines,
         notes=notes if rows else [_NO_LABELS.strip(), *notes],
+        score_name=_score_name(config),
         auc_rule="own_domain" if config["evaluate"]["rule"] in ("own_domain", "dcase2021") else "official",
     )
     write_report(out / "report.html", data)
+
+
+def _notes(rows: Sequence[SystemRow], *, pictures: bool) -> list[str]:
+    """Say what the trivial rows are."""
+    notes = []
+    for row in rows:
+        if row.system in LEVEL_SYSTEMS:
+            what = (
+                f"{'mean brightness' if pictures else 'signal level'} alone{', inverted' if row.system.endswith('down') else ''}"
+            )
+            notes.append(f"{row.system}: {what}; a high value means that the test classes differ in it by accident.")
+        elif row.system == ALWAYS:
+            notes.append(
+                f"{ALWAYS}: calls everything an anomaly; its precision and AP are the base rate, its F1 is the trivial one."
+            )
+    return notes
 
 
 def _main_system(rows: Mapping[str, Sequence[SystemRow]]) -> str:
