@@ -162,7 +162,7 @@ def _structure(table: pd.DataFrame, machines: Sequence[str]) -> Iterator[Problem
             yield _whole("error", f"machine {name!r} is missing{nearest(name, known)}", "fetch it (stage 0) or leave it out")
     for machine, part in table.groupby("machine", sort=True):
         yield from _machine_structure(str(machine), part)
-    if len(known) == 1:
+    if len(known) == 1 and not _pictures(table):
         yield _whole(
             "warning", f"only one machine, {known[0]!r}", "outlier exposure needs other machines' clips as pseudo-anomalies"
         )
@@ -178,8 +178,13 @@ def _machine_structure(machine: str, part: pd.DataFrame) -> Iterator[Problem]:
         return
     for section in sorted(set(test["section"]) - set(train["section"])):
         yield _whole("error", f"{name}: section {section} has test but no training clips", "fetch its training clips")
-    if not (train["domain"] == "target").any():
+    if not (train["domain"] == "target").any() and not _pictures(part):
         yield _whole("warning", f"{name} has no target training clips", "domain generalisation has nothing to use")
+
+
+def _pictures(table: pd.DataFrame) -> bool:
+    """Whether there are pictures alone, which know neither domains nor outlier exposure."""
+    return bool((table["kind"] == "image").all())
 
 
 def _whole(severity: str, what: str, remedy: str) -> Problem:
