@@ -213,4 +213,5 @@ def _area(rate: Sequence[float] | Floats, overlap: Sequence[float] | Floats, max
     # np.interp takes the last of several points at one rate, which is the top of a vertical step
     end = float(np.interp(max_fpr, x, y))
     x, y = np.append(x[inside], max_fpr), np.append(y[inside], end)
-    return float(np.trapezoid(y, x)) / max_fpr
+    # sums of shares such as 1/3 exceed 1 by rounding
+    return min(float(np.trapezoid(y, x)) / max_fpr, 1.0)
