@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from markupsafe import Markup
@@ -176,7 +176,10 @@ def embed_sounds(machines: Sequence[MachineReport], options: ReportOptions) -> d
 def clip_groups(
     report: MachineReport, *, sounds: dict[tuple[str, str], EmbeddedSound], options: ReportOptions
 ) -> list[ClipGroup]:
-    """Format the clips of a machine by kind, with ranges shared by all of them."""
+    """Format the clips of a machine by kind, with ranges shared by all of them.
+
+    Maps share a range within a kind only: beside the plainest anomalies, what raised a false alarm would not be seen.
+    """
     clips = limit_clips(report.clips, limit=options.max_clips_per_machine)
     scales = clip_scales(clips, heat_floor=report.heat_floor)
     groups = []
@@ -185,10 +188,10 @@ def clip_groups(
     if "most anomalous" in kinds and len(kinds) == 1:
         rest = f"; no mistake to show, every anomaly scores above every normal {report.items.removesuffix('s')}"
     for kind in KINDS:
+        own = [c for c in clips if c.kind == kind]
+        shared = replace(scales, heat=clip_scales(own, heat_floor=report.heat_floor).heat)
         views = [
-            _clip_view(c, report, scales=scales, sound=sounds.get((report.machine, c.clip_id)), options=options)
-            for c in clips
-            if c.kind == kind
+            _clip_view(c, report, scales=shared, sound=sounds.get((report.machine, c.clip_id)), options=options) for c in own
         ]
         if views:
             heading, meaning = _HEADINGS[kind]
