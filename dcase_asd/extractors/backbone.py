@@ -190,7 +190,7 @@ class Backbone(Extractor[Config]):
     def _ready(self) -> FeatureMaps:
         if self._network is not None:
             return self._network
-        from dcase_asd.extractors._shared.pretrained import RANDOM, find_weights, random_digest, read_weights
+        from dcase_asd.io.pretrained import RANDOM, find_weights, random_digest, read_weights
         from dcase_asd.networks.backbones import build_backbone
 
         layers, vector_layers = self._layers()

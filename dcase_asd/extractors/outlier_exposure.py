@@ -80,7 +80,11 @@ class Config:
     checkpoint_minutes, loader_threads, tensorboard :
         See :class:`~dcase_asd.training.contract.TrainConfig`.
     return_map : bool or None
-        Whether embedding also gives the map of layer 4; None: if a flow is trained on it.
+        Whether embedding also gives a map; None: if a flow is trained on it.
+    map_layer : int
+        Layer whose map that is (1 to 4). A flow reads layer 4; earlier layers keep more of frequency and know less of machines.
+    map_frames : int
+        Columns of time that the map is averaged to; 0: as many as it has. 1 is all that ``input: rows`` of a detector needs.
     flow_weight : float
         lambda_Flow of Eq. 5, the weight of the sum of Eq. 6 over channels and positions (Section 4.2: 1e-7); 0: no flow.
     flow_gradient : {"own", "scaled"}
@@ -132,6 +136,8 @@ class Config:
     loader_threads: int = -1
     tensorboard: bool = False
     return_map: bool | None = None
+    map_layer: int = 4
+    map_frames: int = 0
     flow_weight: float = 0.0
     flow_gradient: Literal["own", "scaled"] = "own"
     flow_steps: int | None = None
@@ -161,7 +167,14 @@ class Config:
             raise ConfigError(f"target_domain_share: expected between 0 and 1, got {self.target_domain_share}")
         if (self.epochs or 0) < 1 or (self.batch_size or 0) < 2 or (self.batch_size or 0) % 2:
             raise ConfigError(f"expected epochs >= 1 and an even batch_size >= 2, got {self.epochs} and {self.batch_size}")
+        self._check_map()
         self._check_flow()
+
+    def _check_map(self) -> None:
+        if not 1 <= self.map_layer <= 4 or self.map_frames < 0:
+            raise ConfigError(f"expected map_layer 1 to 4 and map_frames >= 0, got {self.map_layer} and {self.map_frames}")
+        if self.flow_weight > 0 and (self.map_layer, self.map_frames) != (4, 0):
+            raise ConfigError("map_layer, map_frames: a flow is trained on the whole map of layer 4; leave both out")
 
     def _check_flow(self) -> None:
         if self.flow_attribute:
@@ -268,7 +281,10 @@ class OutlierExposure(Extractor[Config]):
             full = np.zeros((_EMBED_BATCH, *part.shape[1:]), dtype=np.float32)
             full[: len(part)] = part
             with torch.inference_mode():
-                features, vector = network(as_picture(torch.from_numpy(full).to(self._device)))
+                picture = as_picture(torch.from_numpy(full).to(self._device))
+                features, vector = network.embed(picture, map_layer=self.config.map_layer)
+                if self.config.map_frames:
+                    features = torch.nn.functional.adaptive_avg_pool2d(features, (features.shape[2], self.config.map_frames))
             vectors.append(vector[: len(part)].cpu().numpy())
             if self.config.return_map:
                 maps.append(np.ascontiguousarray(features[: len(part)].cpu().numpy()))

@@ -112,13 +112,20 @@ class ResNet18(nn.Module):
             Output of layer 4 (both axes divided by ``input_pool`` as well, rounded up).
         vector : Tensor [batch, 512 * width]
         """
+        return self.embed(x, map_layer=4)
+
+    def embed(self, x: Tensor, *, map_layer: int) -> tuple[Tensor, Tensor]:
+        """Return the map of layer 1, 2, 3 or 4, ``[batch, channel, freq, time]``, and the pooled vector of layer 4."""
         if self.n_bands:
             x = (x - self.input_mean) / self.input_std
         if self.input_pool != (1, 1):
             x = F.avg_pool2d(x, self.input_pool, ceil_mode=True)
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
-        features = self.layer4(self.layer3(self.layer2(self.layer1(x))))
-        return features, self._pool(features)
+        maps = []
+        for layer in (self.layer1, self.layer2, self.layer3, self.layer4):
+            x = layer(x)
+            maps.append(x)
+        return maps[map_layer - 1], self._pool(x)
 
     def load_torchvision(self, tensors: Mapping[str, Tensor]) -> None:
         """Take over torchvision's ResNet-18 weights; a three-channel stem is summed, as if grey filled all three.

@@ -16,6 +16,7 @@ from dcase_asd.io.atomic import write_text
 from dcase_asd.io.hashing import sha256_json
 from dcase_asd.io.tables import write_table
 from dcase_asd.manifests.schema import Labels, Manifest
+from dcase_asd.pipeline.decision_tables import DECISION_TABLE, decision_markdown, decision_text
 from dcase_asd.pipeline.records import git_state, provenance
 from dcase_asd.pipeline.result_rows import ALWAYS, combined_ends, system_rows
 from dcase_asd.pipeline.stage import Context
@@ -44,9 +45,13 @@ def write_pages(context: Context, out: Path) -> None:
     }
     for subset, entries in rows.items():
         write_table(out / f"results_{subset}.csv", _flat(entries))
-    tables = [text_table(r, heading=_heading(_SUBSETS[s], found[s])) for s, r in rows.items()]
-    write_text(out / "table.txt", "\n".join(tables) or _NO_LABELS)
-    write_text(out / "RESULTS.md", _results(context, rows, found))
+    tables = [
+        part
+        for s, r in rows.items()
+        for part in (text_table(r, heading=_heading(_SUBSETS[s], found[s])), decision_text(_judged(config, out, s)))
+    ]
+    write_text(out / "table.txt", "\n".join(filter(None, tables)) or _NO_LABELS)
+    write_text(out / "RESULTS.md", _results(context, out, rows, found))
     write_report_page(context, out, rows)
 
 
@@ -87,7 +92,14 @@ def _environment(config: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def _results(context: Context, rows: Mapping[str, Sequence[SystemRow]], metrics: Mapping[str, Sequence[Metrics]]) -> str:
+def _judged(config: Mapping[str, Any], out: Path, subset: str) -> list[Path]:
+    """Return the tables of decisions, one a seed; they exist under rules that judge decisions."""
+    return [path for seed in config["seeds"] if (path := out / str(seed) / subset / DECISION_TABLE).is_file()]
+
+
+def _results(
+    context: Context, out: Path, rows: Mapping[str, Sequence[SystemRow]], metrics: Mapping[str, Sequence[Metrics]]
+) -> str:
     from dcase_asd.evaluation.results_page import results_markdown
 
     if not rows:
@@ -102,8 +114,9 @@ def _results(context: Context, rows: Mapping[str, Sequence[SystemRow]], metrics:
             command=_command(context),
             score_name=_score_name(context.config),
         )
-        parts += [page, *filter(None, (_detection(entries), _differences(metrics[subset])))]
-    return "\n".join(parts)
+        judged = decision_markdown(_judged(context.config, out, subset))
+        parts += [page, _detection(entries), _differences(metrics[subset]), judged]
+    return "\n".join(filter(None, parts))
 
 
 def _detection(rows: Sequence[SystemRow]) -> str:

@@ -70,6 +70,40 @@ def test_a_year_from_recordings_to_a_score_that_the_organisers_files_confirm(yea
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("year", [2020, 2021, 2023, 2025])
+def test_every_system_of_the_paper_runs_on_a_years_recordings(year, tmp_path):
+    finished = run_year(tmp_path, year, conf="mini_systems")
+    own = Metrics.read(finished.experiment / "8_evaluate" / "0" / "eval" / "metrics.json")
+    # 2020 has one domain, so no domain-invariant latent space
+    domain = {"oe_dflow", "serialoe_dflow", "submission2", "submission4"} if year > 2020 else set()
+    wanted = {"oe", "oe_flow", "serialoe_flow", "submission1", "submission3"} | domain
+    assert wanted <= set(own.systems)
+    for system in wanted:
+        assert set(own.systems[system].machines) == set(finished.machines)
+        assert 0.0 <= own.systems[system].score <= 1.0
+    submitted = sorted(path.name for path in finished.submitted.parent.iterdir() if path.is_dir())
+    assert submitted == [f"Doe_DCASE_task2_{n + 1}" for n in range(4 if year > 2020 else 2)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("year", "conf"), [(2020, "serial_oe"), (2022, "serial_oe"), (2020, "official_baseline"), (2024, "official_baseline")]
+)
+def test_ancestor_and_official_baseline_run_on_a_years_recordings(year, conf, tmp_path):
+    small = ["features.n_mels=16", "features.window_s=0.032", "segments.length_s=0.24", "segments.overlap=0"]
+    small += ["split.source_fraction=0.5", "split.n_target=1", "extractors.oe.epochs=1", "extractors.oe.width=0.0625"]
+    small += ["evaluate.threshold=false_alarm", "evaluate.false_alarm_rate=0.34", "evaluate.n_bootstrap=20"]
+    if conf == "serial_oe":
+        small += ["extractors.serial_oe.epochs=1", "extractors.serial_oe.width=0.0625"]
+        small += ["detectors.serial_oe_knn.n_neighbors=[1]", "detectors.serial_oe_gmm.n_components=[1]"]
+    else:
+        small += ["detectors.official.epochs=1", "detectors.official.reg=0.01"]  # too few frames for the covariance
+    finished = run_year(tmp_path, year, *small, conf=conf)
+    own = Metrics.read(finished.experiment / "8_evaluate" / "0" / "eval" / "metrics.json")
+    assert {"oe", "serial_oe" if conf == "serial_oe" else "official_mse"} <= set(own.systems)
+
+
+@pytest.mark.slow
 def test_a_run_on_some_sections_ends_without_a_submission_and_says_why(tmp_path):
     finished = run_year(tmp_path, 2022, "corpus.sections=['00', '03']", "ensembles={}", "evaluate.systems=[]")
     made = json.loads((finished.experiment / "9_submit" / "submission.json").read_text())

@@ -47,10 +47,12 @@ def recipe_of(year: int) -> Path:
     return ROOT / "recipes" / f"dcase{year}" / "asd1"
 
 
-def year_options(recipe: Path, year: int, *, data: Path | None = None, overrides: tuple[str, ...] = ()) -> RunOptions:
-    """Copy the year's configurations to ``recipe`` (runs write below it) and return options for ``conf/mini.yaml``."""
+def year_options(
+    recipe: Path, year: int, *, data: Path | None = None, overrides: tuple[str, ...] = (), conf: str = "mini"
+) -> RunOptions:
+    """Copy the year's configurations to ``recipe`` (runs write below it) and return options for one of them."""
     shutil.copytree(recipe_of(year) / "conf", recipe / "conf")
-    return RunOptions(recipe=recipe, conf=Path("conf/mini.yaml"), data_root=str(data or ""), overrides=overrides)
+    return RunOptions(recipe=recipe, conf=Path(f"conf/{conf}.yaml"), data_root=str(data or ""), overrides=overrides)
 
 
 def run(options: RunOptions, *, stop_stage: str = "") -> None:
@@ -69,15 +71,15 @@ def run(options: RunOptions, *, stop_stage: str = "") -> None:
     )
 
 
-def run_year(base: Path, year: int, *overrides: str) -> YearRun:
-    """Make tree and truth below ``base`` and run stages 0 to 9 of the year's recipe with ``conf/mini.yaml``."""
+def run_year(base: Path, year: int, *overrides: str, conf: str = "mini") -> YearRun:
+    """Make tree and truth below ``base`` and run stages 0 to 9 of the year's recipe with one of its configurations."""
     spec = corpus_spec(f"dcase{year}")
     data, truth, recipe = base / "Daten größe", base / "truth of the ö year", base / "recipe"
     make_year(data, year, machines=MACHINES[year], n_samples=N_SAMPLES)
     write_truth(truth, spec)
     given = (f"corpus.ground_truth={truth}", "extractors.oe.loader_threads=0", *overrides)
-    run(year_options(recipe, year, data=data, overrides=given))
-    return YearRun(year, recipe / "exp" / "mini", truth, tuple(m for m in spec.machines["eval"] if m in MACHINES[year]))
+    run(year_options(recipe, year, data=data, overrides=given, conf=conf))
+    return YearRun(year, recipe / "exp" / conf, truth, tuple(m for m in spec.machines["eval"] if m in MACHINES[year]))
 
 
 def truth_units(spec: CorpusSpec) -> list[tuple[str, str, list[str]]]:

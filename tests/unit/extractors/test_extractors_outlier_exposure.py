@@ -33,6 +33,20 @@ def fitted(features, tmp_path_factory):
     return fit(features, tmp_path_factory.mktemp("wörk dir"), valid=["pump/train/000", "pump/train/005"])
 
 
+def test_the_map_of_an_earlier_layer_averaged_over_time(fitted):
+    state, x = fitted.state(), segments(5.0, n=3)
+    given = {**TINY, "map_layer": 2}
+    whole, rows = (OutlierExposure(configs.build(Config, {**given, "map_frames": n})) for n in (0, 1))
+    for extractor in (whole, rows):
+        extractor.load_state(state)
+    vector, feature_map = whole.embed(x)
+    averaged = rows.embed(x)[1]
+    assert np.array_equal(vector, fitted.embed(x)[0])
+    assert feature_map.shape[1] == 128 * TINY["width"]
+    assert averaged.shape == (*feature_map.shape[:3], 1)
+    np.testing.assert_allclose(averaged[..., 0], feature_map.mean(axis=3), rtol=1e-5)
+
+
 def test_it_learns_the_machine_from_the_others(features, tmp_path):
     extractor = fit(features, tmp_path, epochs=10)
     head = {n: v for n, v in extractor.state().items() if n.startswith("terms.machine.head.")}

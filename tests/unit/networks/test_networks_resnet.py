@@ -48,6 +48,20 @@ def test_pooling(pooling):
     torch.testing.assert_close(vector, expected)
 
 
+@pytest.mark.parametrize(("layer", "shape"), [(1, (8, 16, 24)), (2, (16, 8, 12)), (3, (32, 4, 6)), (4, (64, 2, 3))])
+def test_maps_of_earlier_layers_are_what_the_layers_give(layer, shape):
+    torch.manual_seed(0)
+    network = ResNet18(width=0.125).eval()
+    x = torch.randn(2, 1, 64, 96)
+    seen = []
+    getattr(network, f"layer{layer}").register_forward_hook(lambda *call: seen.append(call[2]))
+    with torch.no_grad():
+        features, vector = network.embed(x, map_layer=layer)
+        assert torch.equal(vector, network(x)[1])
+    assert features.shape == (2, *shape)
+    assert torch.equal(features, seen[0])
+
+
 def test_gem_lies_between_mean_and_maximum():
     x = torch.rand(3, 4, 5, 6)
     pooled = GeM()(x)
