@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from dcase_asd.config import configclass
@@ -46,9 +47,13 @@ class Config:
     ----------
     categories : tuple of str
         Categories to take; empty: all folders of the root that hold ``train/good``.
+    together : str
+        Name of the one machine that all categories become sections of, for models of several categories (``sections:
+        together`` on a detector); empty: every category is a machine.
     """
 
     categories: tuple[str, ...] = ()
+    together: str = ""
 
 
 class MvtecCorpus(ImageCorpus[Config]):
@@ -74,7 +79,10 @@ class MvtecCorpus(ImageCorpus[Config]):
                     "leave it out with corpus.categories"
                 )
             images += found
-        return images
+        if not self.config.together:
+            return images
+        machine = self.config.together
+        return [replace(image, folder=root, machine=machine, section=image.machine) for image in images]
 
     def _categories(self, root: Path) -> dict[str, Path]:
         if (root / "train" / _GOOD).is_dir():

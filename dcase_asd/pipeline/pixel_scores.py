@@ -113,7 +113,7 @@ def pixel_scores(
             if ends[0] == ends[1]:
                 log(f"{system}, {machine}: all maps are constant, so pixels cannot be ranked")
                 continue
-            for section in sorted({picture.section for picture in every}):
+            for section in sorted({picture.section for picture in every if picture.mask}):
                 chosen = [p for p in every if p.section == section and p.clip_id in rows]
                 values, notes = pixel_values(_judged(chosen, store, rows), low=ends[0], high=ends[1], sigma=sigma)
                 result[system, machine, section] = values
