@@ -21,7 +21,7 @@ from dcase_asd.pipeline.pixel_scores import SEGMENT_SCHEMA
 from dcase_asd.pipeline.report_maps import ClipMaps, open_maps, shown_picture
 from dcase_asd.pipeline.settings import plugin_config
 from dcase_asd.pipeline.stage import Context
-from dcase_asd.pipeline.stages.manifests import _root_of_unit
+from dcase_asd.pipeline.stages.manifests import root_of_unit
 from dcase_asd.pipeline.stages.scores import SCORE_SCHEMA
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def _clips(
     rows = manifest.table.set_index("clip_id")[["path", "kind"]]
     truths = labels.table.set_index("clip_id")["attributes"]
     source = maps.detector if maps and maps.detector != main else ""
-    place = _root_of_unit(context)
+    place = root_of_unit(context)
     sound = None
     result = []
     for clip in chosen:

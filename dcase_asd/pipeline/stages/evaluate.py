@@ -17,7 +17,7 @@ from dcase_asd.pipeline.reporting import write_pages
 from dcase_asd.pipeline.stage import Context, Stage, Unit
 from dcase_asd.pipeline.stages.detectors import detector_units
 from dcase_asd.pipeline.stages.ensemble import ALL_SEEDS, BOUNDARIES, base_name
-from dcase_asd.pipeline.stages.manifests import _root_of_unit
+from dcase_asd.pipeline.stages.manifests import root_of_unit
 from dcase_asd.pipeline.stages.scores import SCORE_SCHEMA
 from dcase_asd.pipeline.stages.shown import shown_systems
 
@@ -142,7 +142,7 @@ def _add_pixels(context: Context, unit: Unit, out: Path, manifest: Manifest, lab
     from dcase_asd.evaluation.results import Metrics
 
     path = out / "metrics.json"
-    pictures = masked_pictures(manifest, labels, _root_of_unit(context))
+    pictures = masked_pictures(manifest, labels, root_of_unit(context))
     if not path.is_file() or not pictures:
         return
     metrics = Metrics.read(path)
