@@ -46,9 +46,11 @@ class TrainConfig:
         The peak for OneCycle.
     weight_decay : float
         0.01 is AdamW's default in torch.
+    beta1 : float
+        Adam's first decay; 0.5 is usual for adversarial training. OneCycle sets its own.
     group_eps : mapping
         Parameter-name prefix to Adam's eps of these parameters; torch's default (1e-8) for others.
-    schedule : {"one_cycle", "fixed", "cosine", "plateau"}
+    schedule : {"one_cycle", "fixed", "cosine", "late_drop", "plateau"}
         ``plateau``: ``learning_rate`` falls by ``plateau_factor`` when ``monitor`` did not improve for ``plateau_epochs``
         validations in a row.
     plateau_factor, plateau_epochs : float, int
@@ -80,6 +82,7 @@ class TrainConfig:
     optimiser: optimisers.Optimiser = "adamw"
     learning_rate: float = 1e-3
     weight_decay: float = 0.01
+    beta1: float = 0.9
     group_eps: dict[str, float] = field(default_factory=dict)
     schedule: optimisers.Schedule = "one_cycle"
     plateau_factor: float = 0.5

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from dcase_asd.errors import ConfigError, DataError, FormatError, UnknownNameError
-from dcase_asd.extractors._shared import pretrained
 from dcase_asd.extractors.backbone import Backbone, Config
+from dcase_asd.io import pretrained
 from dcase_asd.networks.backbones import DEFAULT_LAYERS, build_backbone, normalise_imagenet, patch_features
 
 LITE = pytest.mark.skipif(
