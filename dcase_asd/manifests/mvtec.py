@@ -67,10 +67,10 @@ class MvtecCorpus(ImageCorpus[Config]):
             file cannot be read.
         """
         images = [image for name, folder in self._categories(root).items() for image in _category(name, folder)]
-        if self.config.together:
-            machine = self.config.together
-            images = [replace(image, folder=root, machine=machine, section=image.machine) for image in images]
-        return images
+        if not self.config.together:
+            return images
+        machine = self.config.together
+        return [replace(image, folder=root, machine=machine, section=image.machine) for image in images]
 
     def _categories(self, root: Path) -> dict[str, Path]:
         if (root / "train" / _GOOD).is_dir():

@@ -90,8 +90,8 @@ def rate_factor(schedule: Schedule, step: int, n_steps: int) -> tuple[float, flo
     ----------
     schedule : {"fixed", "one_cycle", "cosine", "late_drop", "plateau"}
         OneCycle: Smith and Topin 2019 (reference [15] of Fujimura 2023) with torch's defaults; cosine falls to 0;
-        late_drop: a tenth from 95 % of the steps on (Batzner et al., EfficientAD). ``plateau``
-        follows the validation loss and not the step: 1 here, see :func:`plateau_reductions`.
+        late_drop: a tenth from 95 % of the steps on (Batzner et al., EfficientAD). ``plateau`` follows the validation loss and
+        not the step: 1 here, see :func:`plateau_reductions`.
     step, n_steps : int
         ``step`` counts from 0.
     """

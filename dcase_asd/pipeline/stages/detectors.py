@@ -80,7 +80,15 @@ class DetectorsStage(Stage):
                 if unit.config["entry"]["adopt"]:
                     _adopt(unit.config, context.folders["extractor"] / unit.config["embeddings"], place)
                 else:
-                    _fit(unit.config, embeddings, fit, place, work / section / model, label, device=context.resources.device)
+                    _fit(
+                        unit.config,
+                        embeddings,
+                        fit,
+                        place,
+                        work / section / model,
+                        label=label,
+                        device=context.resources.device,
+                    )
                 clips = _write_calibration(place / CALIBRATION, embeddings, calibrate, label)
                 told = "adopted from its extractor" if unit.config["entry"]["adopt"] else f"fitted on {len(fit)} segments"
                 context.log(f"section {section} {model}: {told}, {len(clips)} clips calibrate")
@@ -117,8 +125,8 @@ def _fit(
     rows: NDArray[np.int64],
     folder: Path,
     work: Path,
-    label: NDArray[np.int64] | None,
     *,
+    label: NDArray[np.int64] | None,
     device: str,
 ) -> None:
     plugin, plugin_values = plugin_config("detectors", config["detector"])

@@ -59,7 +59,8 @@ class EvaluateStage(Stage):
         manifest = Manifest.read(context.folders["manifests"] / "manifest.csv")
         boundaries = json.loads((source / BOUNDARIES).read_text(encoding="utf-8"))
         tables = (scores[scores["system"].isin(shown)], calibration[calibration["system"].isin(shown)])
-        decisions, thresholds = _decide(tables, manifest, unit.config["evaluate"], boundaries, fixed=_fixed(unit, shown))
+        fixed = _fixed(unit, shown)
+        decisions, thresholds = _decide(tables, manifest, unit.config["evaluate"], boundaries, fixed)
         write_table(out / "decisions.csv", decisions)
         write_table(out / "thresholds.csv", thresholds)
         labels = Labels.read(context.folders["manifests"] / "labels.csv")
@@ -128,7 +129,6 @@ def _decide(
     manifest: Manifest,
     config: Mapping[str, Any],
     boundaries: Mapping[str, float],
-    *,
     fixed: Mapping[str, float],
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return decisions per clip and system, and the thresholds they come from; thresholds see normal scores alone.
@@ -142,8 +142,13 @@ def _decide(
     normals = tables[1].merge(places, on="clip_id").groupby(keys)
     decided, rows = [], []
     for key, group in tables[0].merge(places, on="clip_id").groupby(keys):
+        if key[0] in fixed:
+            alarms = (group["score"].to_numpy() > fixed[key[0]]).astype("int64")
+            decided.append(group[["clip_id", "system"]].assign(decision=alarms))
+            rows.append((*key, fixed[key[0]], 0))
+            continue
         values = normals.get_group(key)["score"].to_numpy()
-        fitted = _threshold(values, key, config, boundaries.get(key[0]), fixed=fixed.get(key[0]))
+        fitted = _threshold(values, key, config, boundaries.get(key[0]))
         decided.append(group[["clip_id", "system"]].assign(decision=fitted.decide(group["score"].to_numpy())))
         rows.append((*key, fitted.value, len(values)))
     table = pd.concat(decided).sort_values(["clip_id", "system"], ignore_index=True)
@@ -165,18 +170,11 @@ def _fixed(unit: Unit, shown: Sequence[str]) -> dict[str, float]:
 
 
 def _threshold(
-    normal_scores: NDArray[np.float64],
-    key: Sequence[str],
-    config: Mapping[str, Any],
-    boundary: float | None,
-    *,
-    fixed: float | None,
+    normal_scores: NDArray[np.float64], key: Sequence[str], config: Mapping[str, Any], boundary: float | None
 ) -> Threshold:
     from dcase_asd.scores.thresholds import false_alarm_threshold, gamma_threshold, own_threshold
 
     try:
-        if fixed is not None:
-            return own_threshold(normal_scores, boundary=fixed)
         if config["threshold"] == "gamma":
             return gamma_threshold(normal_scores)
         if config["threshold"] == "own" and boundary is not None:

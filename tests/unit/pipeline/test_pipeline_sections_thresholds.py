@@ -56,8 +56,8 @@ def test_decisions_at_a_fixed_threshold_do_not_look_at_normal_scores():
     assert made["margin"].tolist() == [0, 1]  # above, not at
     assert made["knn"].tolist() == [0, 0]
     told = thresholds.set_index("system")
-    assert told.loc["margin", "threshold"] == 0.0
-    assert told.loc["knn", "threshold"] == 8.0
+    assert (told.loc["margin", "threshold"], told.loc["margin", "n_normal"]) == (0.0, 0)
+    assert (told.loc["knn", "threshold"], told.loc["knn", "n_normal"]) == (8.0, 4)
 
 
 @pytest.mark.parametrize(("thresholds", "expected"), [({}, [0.0, 2 / 3, 1.0]), ({"a": 2.0}, [0.0, 0.0, 1.0])])
