@@ -28,16 +28,26 @@ def write(recipe: str, conf: str, overrides: tuple[str, ...]) -> None:
 
 @command.command()
 @click.argument("path", type=click.Path(path_type=Path))
-@click.option("--year", type=int, required=True, help="Challenge year.")
+@click.option("--year", type=int, help="Challenge year.")
+@click.option(
+    "--like", type=click.Path(path_type=Path), help="Sample of a two-column answer (id, label) that PATH is checked by."
+)
 @click.option("--machines", default="", metavar="A,B", help="Only these evaluation machines are expected.")
 @click.option("--scores-only", is_flag=True, help="PATH is a bare folder of score files.")
-def check(path: Path, *, year: int, machines: str, scores_only: bool) -> None:
-    """Check a zip or folder; every problem with file, row and remedy; exit code 1 if there is an error."""
+def check(path: Path, *, year: int | None, like: Path | None, machines: str, scores_only: bool) -> None:
+    """Check a zip, a folder or a table of answers; every problem with file, row and remedy; exit code 1 if there is an error."""
+    from dcase_asd.submission.id_label import check_id_label, sample_ids
     from dcase_asd.submission.validator import check_score_folder, check_submission
 
+    if (year is None) == (like is None):
+        raise click.UsageError("give either --year (a challenge submission) or --like (a table of ids and labels)")
     chosen = [part for part in machines.replace(",", " ").split() if part]
     checker = check_score_folder if scores_only else check_submission
-    problems = checker(path, year=year, machines=chosen)
+    if like is not None:
+        columns, ids = sample_ids(like)
+        problems = check_id_label(path, ids=ids, columns=columns)
+    elif year is not None:
+        problems = checker(path, year=year, machines=chosen)
     for problem in problems:
         click.echo(str(problem))
     errors = sum(problem.severity == "error" for problem in problems)

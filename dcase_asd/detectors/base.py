@@ -20,7 +20,17 @@ from dcase_asd.features.segments import SegmentMeta
 from dcase_asd.io.arrays import load_tensors, save_tensors
 from dcase_asd.io.atomic import write_json
 
-__all__ = ["Batch", "Batches", "Detector", "Scores", "batches_of", "check_input", "load_detector", "save_detector"]
+__all__ = [
+    "Batch",
+    "Batches",
+    "Detector",
+    "LabelledBatch",
+    "Scores",
+    "batches_of",
+    "check_input",
+    "load_detector",
+    "save_detector",
+]
 
 C = TypeVar("C")
 Tensors = dict[str, NDArray[Any]]
@@ -44,6 +54,19 @@ class Batch:
     x: NDArray[Any]
     key: NDArray[np.int64]
     meta: SegmentMeta
+
+
+@dataclass(frozen=True)
+class LabelledBatch(Batch):
+    """Training segments of both classes: what a detector with ``needs = ("labels",)`` is fed, and no other.
+
+    Attributes
+    ----------
+    label : ndarray [segment] of int
+        1 for the positive class (anomalies), 0 for the other; of training clips only.
+    """
+
+    label: NDArray[np.int64]
 
 
 #: A factory: every call starts a new pass over the training data.
@@ -84,6 +107,9 @@ class Detector(ABC, Generic[C]):
     """
 
     incremental: ClassVar[bool] = False
+    #: ``("labels",)``: fitted on :class:`LabelledBatch` of both classes; such a detector's score is above 0 where it decides for
+    #: the positive class. Empty: fitted on normal segments, and handed nothing that tells a class.
+    needs: ClassVar[tuple[str, ...]] = ()
     #: Configuration keys that change scores but not the state: what an entry that adopts a trained state may still set.
     scoring_keys: ClassVar[tuple[str, ...]] = ()
     #: Where a fit that takes long keeps checkpoints and ``losses.csv``, so that an interrupted one resumes; None: nowhere.
@@ -143,14 +169,25 @@ class Detector(ABC, Generic[C]):
         """Take over what :meth:`state` returned; raises ``FormatError`` if tensors are missing."""
 
 
-def batches_of(x: NDArray[Any], meta: SegmentMeta, rows: NDArray[np.int64], *, size: int = 64) -> Batches:
-    """Return a factory of passes over the chosen ``rows`` of ``x [segment, ...]`` in batches of bounded size."""
+def batches_of(
+    x: NDArray[Any],
+    meta: SegmentMeta,
+    rows: NDArray[np.int64],
+    *,
+    size: int = 64,
+    label: NDArray[np.int64] | None = None,
+) -> Batches:
+    """Return a factory of passes over the chosen ``rows`` of ``x [segment, ...]`` in batches of bounded size.
+
+    With ``label [segment]`` (of all segments, chosen or not) the batches are :class:`LabelledBatch`.
+    """
 
     def one_pass() -> Iterator[Batch]:
         for start in range(0, len(rows), size):
             chosen = rows[start : start + size]
             key = np.arange(start, start + len(chosen), dtype=np.int64)
-            yield Batch(x=np.asarray(x[chosen]), key=key, meta=meta.take(chosen))
+            batch = Batch(x=np.asarray(x[chosen]), key=key, meta=meta.take(chosen))
+            yield batch if label is None else LabelledBatch(batch.x, batch.key, batch.meta, label[chosen])
 
     return one_pass
 

@@ -11,18 +11,28 @@ from numpy.typing import NDArray
 
 from dcase_asd.config import configclass
 from dcase_asd.ensemble.tables import by_member
-from dcase_asd.errors import ConfigError
+from dcase_asd.errors import ConfigError, DataError
 from dcase_asd.registry import Info
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["INFO", "Config", "Pattern", "Vote", "VoteAnalysis", "analyse"]
+__all__ = [
+    "INFO",
+    "MOST_MEMBERS",
+    "Config",
+    "LearntWeights",
+    "Pattern",
+    "Vote",
+    "VoteAnalysis",
+    "accuracy_weights",
+    "analyse",
+]
 
 INFO = Info(
     summary="weighted majority vote of the members' decisions",
     implementation="Vote",
-    source="seeds 000 (weights by accuracy, class 1 above one half) and 001, Eq. 10",
+    source="Argese and Degni, Section VIII (weights by accuracy, class 1 above one half); Rotondi and Lavalle, Eq. 10",
     input="scores",
     cost="none",
     strengths="no common scale of scores needed, only a threshold each",
@@ -30,7 +40,7 @@ INFO = Info(
 )
 
 #: 2^16 patterns are listed at most.
-_MOST_MEMBERS = 16
+MOST_MEMBERS = 16
 
 
 @configclass
@@ -40,7 +50,8 @@ class Config:
     Attributes
     ----------
     weights : mapping of system to weight
-        Written out in the recipe, never learned from the clips that are reported; positive or zero, any sum.
+        Written out in the recipe or learnt from held-out training clips (:func:`accuracy_weights`), never from the clips that
+        are reported; positive or zero, any sum.
     thresholds : mapping of system to threshold
         A member votes "anomaly" where its score is above its threshold; 0 where none is given.
     """
@@ -120,6 +131,59 @@ class Vote:
         return pd.Series(_share(votes, weight), index=wide.index, name="score")
 
 
+@dataclass(frozen=True)
+class LearntWeights:
+    """Weights and what they come from.
+
+    Attributes
+    ----------
+    weights, accuracy : mapping of str to float
+        By member; weights are accuracies over their sum.
+    n_normal, n_positive : int
+        Held-out training clips of each class.
+    """
+
+    weights: dict[str, float]
+    accuracy: dict[str, float]
+    n_normal: int
+    n_positive: int
+
+
+def accuracy_weights(
+    normal: pd.DataFrame, positive: pd.DataFrame, *, members: Sequence[str], thresholds: Mapping[str, float] | None = None
+) -> LearntWeights:
+    """Weigh members by their accuracy on training clips that they were not fitted on.
+
+    Argese and Degni (Section VIII) take the accuracy on the set that they report, which flatters the vote; held-out training
+    clips leave the reported ones untouched.
+
+    Parameters
+    ----------
+    normal, positive : pandas.DataFrame
+        ``clip_id, system, score`` of held-out clips of each class.
+    members : sequence of str
+    thresholds : mapping of str to float, optional
+        As in :class:`Config`.
+
+    Raises
+    ------
+    DataError
+        If a score is missing.
+    """
+    cut = np.array([(thresholds or {}).get(name, 0.0) for name in members])
+    right = [by_member(normal, members).to_numpy() <= cut, by_member(positive, members).to_numpy() > cut]
+    accuracy = np.concatenate(right).mean(axis=0)
+    if not accuracy.sum() > 0:
+        raise DataError(f"vote: none of {', '.join(members)} decides a single held-out clip right; there is nothing to weigh by")
+    share = accuracy / accuracy.sum()
+    return LearntWeights(
+        {name: float(value) for name, value in zip(members, share, strict=True)},
+        {name: float(value) for name, value in zip(members, accuracy, strict=True)},
+        len(right[0]),
+        len(right[1]),
+    )
+
+
 def analyse(weights: Mapping[str, float]) -> VoteAnalysis:
     """List all patterns of votes under the rule "share above one half", and who can ever decide.
 
@@ -130,8 +194,8 @@ def analyse(weights: Mapping[str, float]) -> VoteAnalysis:
     """
     _check_weights(weights)
     names = list(weights)
-    if not names or len(names) > _MOST_MEMBERS or not sum(weights.values()) > 0:
-        raise ConfigError(f"vote analysis: expected 1 to {_MOST_MEMBERS} members, not all of weight zero; got {dict(weights)}")
+    if not names or len(names) > MOST_MEMBERS or not sum(weights.values()) > 0:
+        raise ConfigError(f"vote analysis: expected 1 to {MOST_MEMBERS} members, not all of weight zero; got {dict(weights)}")
     n = len(names)
     votes = (np.arange(2**n)[:, None] >> np.arange(n)) & 1
     weight = np.array([weights[name] for name in names])

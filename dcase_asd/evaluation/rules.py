@@ -11,11 +11,13 @@ dcase2022  section          AUC_d: normals of domain d, anomalies of both; poole
 ... 2026   section          as dcase2022                                                 harmonic
 own_domain section          AUC_d: normals and anomalies of domain d; pooled pAUC        harmonic
 pooled     section          AUC, pAUC of all clips of the section                        harmonic
+supervised section          AUC of all clips of the section, beside F1 and accuracy      harmonic
 ========== ================ ============================================================ ==========
 
 Scores under different rules are not comparable. ``own_domain`` is the convention of the tables in Fujimura et al., "Anomalous
 sound detection by end-to-end training of outlier exposure and normalizing flow with domain generalization techniques" (DCASE 2023
 technical report), not the official rule. ``pooled`` needs no domains and is also the rule for own recordings and images.
+``supervised`` is for classifiers: result pages show what their decisions are worth beside it.
 """
 
 from __future__ import annotations
@@ -129,6 +131,8 @@ class Rule:
         Result file: ``2020`` (also of ``pooled``), ``2021`` or ``2022``.
     official : bool
         Whether the organisers rank by this score. 2020 they print averages of AUC and pAUC and no overall number.
+    judges_decisions : bool
+        Whether result pages show F1, accuracy and their trivial values.
     """
 
     name: str
@@ -137,6 +141,7 @@ class Rule:
     source: str
     layout: str
     official: bool
+    judges_decisions: bool = False
 
     @property
     def uses_domains(self) -> bool:
@@ -208,6 +213,15 @@ def _all_rules() -> Mapping[str, Rule]:
         *(Rule(f"dcase{year}", _TERMS_2022, "harmonic", source, "2022", official=True) for year, source in _SOURCES.items()),
         Rule("own_domain", _TERMS_OWN, "harmonic", "Fujimura et al., DCASE 2023 technical report", "2022", official=False),
         Rule("pooled", (_AUC, _PAUC), "harmonic", "ibkuroyagi 2022 recipe: hauc of mode all", "2020", official=False),
+        Rule(
+            "supervised",
+            (_AUC,),
+            "harmonic",
+            "Argese and Degni, Section V (F1) and Table V (F1, accuracy)",
+            "2020",
+            official=False,
+            judges_decisions=True,
+        ),
     ]
     return {rule.name: rule for rule in rules}
 

@@ -144,7 +144,8 @@ def _duplicates(rows: Sequence[dict[str, Any]]) -> Iterator[Problem]:
         other = first.setdefault(row["sha256"], row) if row["sha256"] else row
         if other is row:
             continue
-        leak = {other["split"], row["split"]} == {"train", "test"} and other["machine"] == row["machine"]
+        splits = {other["split"], row["split"]}
+        leak = splits in ({"train", "test"}, {"train_anomaly", "test"}) and other["machine"] == row["machine"]
         yield Problem(
             "error" if leak else "warning",
             row["clip_id"],

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from dcase_asd.config import configclass
 from dcase_asd.errors import ManifestError, nearest
 from dcase_asd.manifests.attributes import parse_attributes
+from dcase_asd.manifests.base import Corpus, Progress
 from dcase_asd.manifests.clip_files import FileFacts, read_facts, summarise
 from dcase_asd.manifests.corpora import CorpusSpec, corpus_spec
 from dcase_asd.manifests.dcase_names import clip_key
@@ -53,31 +54,14 @@ class Config:
     ground_truth: str = ""
 
 
-class DcaseCorpus:
-    """Scans one year of DCASE Task 2.
+class DcaseCorpus(Corpus[Config]):
+    """Scans one year of DCASE Task 2; the root holds ``dcase<YYYY>t2``, or is that folder itself."""
 
-    Parameters
-    ----------
-    config : Config
-    """
-
-    def __init__(self, config: Config) -> None:
-        self.config = config
-
-    def scan(self, root: Path, *, nj: int = 1, progress: Callable[[int, int], None] | None = None) -> tuple[Manifest, Labels]:
+    def tables(self, root: Path, *, nj: int, progress: Progress | None) -> tuple[Manifest, Labels]:
         """Make the tables of clips and of truths.
 
         From 2022 on, the manifest hides domain and attributes of test clips, as the challenge hides them from systems; they
         are in the labels.
-
-        Parameters
-        ----------
-        root : Path
-            The folder that holds ``dcase<YYYY>t2``, or that folder itself. Paths in the manifest are relative to it.
-        nj : int
-            Threads that read headers and hash files.
-        progress : callable, optional
-            Called with (files read, files in all).
 
         Raises
         ------
@@ -86,10 +70,10 @@ class DcaseCorpus:
             section that was asked for is missing, or the ground truth does not cover the evaluation clips.
         """
         spec = corpus_spec(f"dcase{self.config.year}")
-        clips, renamed = self._find(Path(root), spec)
+        clips, renamed = self._find(root, spec)
         facts = read_facts([clip.path for clip in [*clips, *renamed]], nj=nj, progress=progress)
-        rows = [_row(clip, fact, root=Path(root), spec=spec) for clip, fact in zip(clips, facts, strict=False)]
-        truths = self._truths(Path(root), spec, clips=clips, renamed=renamed, facts=facts)
+        rows = [_row(clip, fact, root=root, spec=spec) for clip, fact in zip(clips, facts, strict=False)]
+        truths = self._truths(root, spec, clips=clips, renamed=renamed, facts=facts)
         return Manifest.from_rows(rows), Labels.from_rows(truths)
 
     def _find(self, root: Path, spec: CorpusSpec) -> tuple[list[FoundClip], list[FoundClip]]:

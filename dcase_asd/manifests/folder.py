@@ -13,7 +13,6 @@ Clips are ``.wav``, ``.flac``, or ``.npy`` (log-mel ``[mel, frame]`` or vector `
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import field
 from pathlib import Path
 from typing import Any, Literal
@@ -21,6 +20,7 @@ from typing import Any, Literal
 from dcase_asd.config import configclass
 from dcase_asd.errors import ManifestError, nearest
 from dcase_asd.manifests.attributes import parse_attributes
+from dcase_asd.manifests.base import Corpus, Progress
 from dcase_asd.manifests.clip_files import find_clips, is_clip_file, read_facts, summarise
 from dcase_asd.manifests.dcase_names import ClipName, parse_clip_name
 from dcase_asd.manifests.schema import Labels, Manifest
@@ -101,28 +101,11 @@ class Config:
     attribute_keys: tuple[str, ...] = ()
 
 
-class FolderCorpus:
-    """Scans a folder.
+class FolderCorpus(Corpus[Config]):
+    """Scans a folder."""
 
-    Parameters
-    ----------
-    config : Config
-    """
-
-    def __init__(self, config: Config) -> None:
-        self.config = config
-
-    def scan(self, root: Path, *, nj: int = 1, progress: Callable[[int, int], None] | None = None) -> tuple[Manifest, Labels]:
+    def tables(self, root: Path, *, nj: int, progress: Progress | None) -> tuple[Manifest, Labels]:
         """Make the tables of clips and of truths; test clips without a label have no row in the second.
-
-        Parameters
-        ----------
-        root : Path
-            The folder; paths in the manifest are relative to it.
-        nj : int
-            Threads that read headers and hash files.
-        progress : callable, optional
-            Called with (files read, files in all).
 
         Raises
         ------
@@ -130,7 +113,6 @@ class FolderCorpus:
             If there is no clip, a table is wrong (row named), an anomaly is among the training clips, a file cannot be read,
             two clips differ by their ending only, or a machine that was asked for is missing.
         """
-        root = Path(root)
         folders = self._machine_folders(root)
         clips = [clip for machine, folder in folders.items() for clip in self._clips(folder, machine)]
         made = {clip.machine for clip in clips}
@@ -165,8 +147,6 @@ class FolderCorpus:
         return Manifest.from_rows(rows), Labels.from_rows(truths)
 
     def _machine_folders(self, root: Path) -> dict[str, Path]:
-        if not root.is_dir():
-            raise ManifestError(f"{root}: no such folder")
         alone = (root / self.config.table).is_file() or any((root / name).is_dir() for name in ("train", "test"))
         if alone or any(is_clip_file(path) for path in root.iterdir()):
             return {self.config.machine or root.resolve().name: root}

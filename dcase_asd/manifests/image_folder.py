@@ -4,6 +4,7 @@ Three layouts, told apart in this order (``<class>`` is any folder; what its nam
 
     train_test  <root>/train/<class>/**   <root>/test/<class>/**   pictures right below train/ are normal
     classes     <root>/<class>/**          normal pictures are divided by ``test_share``, all others are test pictures
+                                           (with ``train_anomalies: use`` they are divided as well)
     flat        <root>/**                  everything is a normal training picture
 
 Masks lie in ``<root>/<masks>/<class>/`` under the picture's stem, or that and ``_mask``.
@@ -12,15 +13,16 @@ Masks lie in ``<root>/<masks>/<class>/`` under the picture's stem, or that and `
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
 from dcase_asd.config import configclass
 from dcase_asd.errors import ConfigError, ManifestError
+from dcase_asd.manifests.base import ImageCorpus
 from dcase_asd.manifests.clip_files import find_images, summarise
-from dcase_asd.manifests.image_rows import PlacedImage, image_tables, mask_of
-from dcase_asd.manifests.schema import Labels, Manifest
+from dcase_asd.manifests.image_rows import PlacedImage, mask_of
 from dcase_asd.registry import Info
 
 __all__ = ["INFO", "Config", "ImageFolder"]
@@ -49,11 +51,12 @@ class Config:
         Names with defective ones; ``*`` stands for every other name.
     layout : {"auto", "train_test", "classes", "flat"}
         Insist on one layout, or tell by what is there.
-    train_anomalies : {"skip", "error"}
-        Defective pictures below ``train/``: left out with a warning (supervised sets have them), or refused. They are
-        never trained on and never tested on.
+    train_anomalies : {"skip", "error", "use"}
+        Defective pictures below ``train/``: left out with a warning (supervised sets have them), or refused; they are then
+        never trained on and never tested on. ``use``: they become the split ``train_anomaly``, which supervised
+        detectors learn from and others never see; layout ``classes`` then divides every class by ``test_share``.
     test_share : float
-        Layout ``classes``: share of the normal pictures that is tested on, every n-th by name.
+        Layout ``classes``: share of the normal pictures (``use``: of each class) that is tested on, every n-th by name.
     masks : str
         Folder of masks, relative to the root.
     """
@@ -62,7 +65,7 @@ class Config:
     normal: tuple[str, ...] = ("good", "ok", "ok_front", "normal")
     anomaly: tuple[str, ...] = ("*",)
     layout: Literal["auto", "train_test", "classes", "flat"] = "auto"
-    train_anomalies: Literal["skip", "error"] = "skip"
+    train_anomalies: Literal["skip", "error", "use"] = "skip"
     test_share: float = 0.2
     masks: str = "ground_truth"
 
@@ -75,28 +78,11 @@ class Config:
             raise ConfigError(f"test_share: expected a share between 0 and 1, got {self.test_share}")
 
 
-class ImageFolder:
-    """Scans a folder of pictures.
+class ImageFolder(ImageCorpus[Config]):
+    """Scans a folder of pictures."""
 
-    Parameters
-    ----------
-    config : Config
-    """
-
-    def __init__(self, config: Config) -> None:
-        self.config = config
-
-    def scan(self, root: Path, *, nj: int = 1, progress: Callable[[int, int], None] | None = None) -> tuple[Manifest, Labels]:
-        """Make the tables of pictures and of truths.
-
-        Parameters
-        ----------
-        root : Path
-            The product's folder; paths in the manifest are relative to it.
-        nj : int
-            Threads that read headers and hash files.
-        progress : callable, optional
-            Called with (files read, files in all).
+    def images(self, root: Path) -> list[PlacedImage]:
+        """List the pictures of the product's folder.
 
         Raises
         ------
@@ -104,9 +90,6 @@ class ImageFolder:
             If there is no picture, no normal one to train on, a class folder has a name that means nothing, a defective
             picture lies in ``train/`` where that is refused, or a file cannot be read.
         """
-        root = Path(root)
-        if not root.is_dir():
-            raise ManifestError(f"{root}: no such folder")
         scanners = {"train_test": self._train_test, "classes": self._classes, "flat": self._flat}
         images = list(scanners[self._layout(root)](root))
         if images and not any(image.split == "train" for image in images):
@@ -114,7 +97,7 @@ class ImageFolder:
                 f"{root}: {len(images)} pictures and none to train on; expected normal ones in "
                 f"train/<{'|'.join(self.config.normal)}>/ (set `normal` to the names of your folders)"
             )
-        return image_tables(images, root, nj=nj, progress=progress)
+        return images
 
     def _layout(self, root: Path) -> str:
         if self.config.layout != "auto":
@@ -129,7 +112,10 @@ class ImageFolder:
         for path in find_images(root / "train"):
             name = path.relative_to(root / "train").parts[0] if path.parent != root / "train" else ""
             if name and self._is_anomaly(name, path):
-                left_out.append(str(path))
+                if self.config.train_anomalies == "use":
+                    yield self._placed(path, root, split="train_anomaly")
+                else:
+                    left_out.append(str(path))
                 continue
             yield self._placed(path, root, split="train")
         if left_out and self.config.train_anomalies == "error":
@@ -144,18 +130,21 @@ class ImageFolder:
 
     def _classes(self, root: Path) -> Iterator[PlacedImage]:
         every = round(1.0 / self.config.test_share)
-        n_normal = 0
+        seen: Counter[str] = Counter()
         for path in find_images(root):
             name = path.relative_to(root).parts[0]
             if path.parent == root:
                 raise ManifestError(f"{path}: lies beside the class folders; move it into one of them")
             if name == self.config.masks:
                 continue
-            if self._is_anomaly(name, path):
+            split = "train_anomaly" if self._is_anomaly(name, path) else "train"
+            if split == "train_anomaly" and self.config.train_anomalies != "use":
                 yield self._tested(path, root, name)
                 continue
-            n_normal += 1
-            yield self._tested(path, root, name) if n_normal % every == 0 else self._placed(path, root, split="train")
+            # all normal folders are one class; each kind of defect is divided by itself
+            kind = name if split == "train_anomaly" else ""
+            seen[kind] += 1
+            yield self._tested(path, root, name) if seen[kind] % every == 0 else self._placed(path, root, split=split)
 
     def _flat(self, root: Path) -> Iterator[PlacedImage]:
         return (self._placed(path, root, split="train") for path in find_images(root))

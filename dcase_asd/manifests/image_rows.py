@@ -24,9 +24,9 @@ class PlacedImage:
         The file, and its machine's folder, below which its clip id starts.
     machine : str
         Product category.
-    split : {"train", "test"}
+    split : {"train", "train_anomaly", "test"}
     is_anomaly : int or None
-        0 normal, 1 defective, None unknown; training pictures are normal.
+        0 normal, 1 defective, None unknown; of a training picture the split says it.
     defect : str
         Kind of defect; empty for normal and unlabelled pictures.
     mask : Path or None

@@ -13,14 +13,14 @@ Any corpus in the first layout can be read, VisA and BTAD in their converted for
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from dcase_asd.config import configclass
 from dcase_asd.errors import ManifestError, nearest
+from dcase_asd.manifests.base import ImageCorpus
 from dcase_asd.manifests.clip_files import find_images
-from dcase_asd.manifests.image_rows import PlacedImage, image_tables, mask_of
-from dcase_asd.manifests.schema import Labels, Manifest
+from dcase_asd.manifests.image_rows import PlacedImage, mask_of
 from dcase_asd.registry import Info
 
 __all__ = ["INFO", "Config", "MvtecCorpus"]
@@ -49,28 +49,11 @@ class Config:
     categories: tuple[str, ...] = ()
 
 
-class MvtecCorpus:
-    """Scans a corpus in one of the two layouts.
+class MvtecCorpus(ImageCorpus[Config]):
+    """Scans a corpus in one of the two layouts."""
 
-    Parameters
-    ----------
-    config : Config
-    """
-
-    def __init__(self, config: Config) -> None:
-        self.config = config
-
-    def scan(self, root: Path, *, nj: int = 1, progress: Callable[[int, int], None] | None = None) -> tuple[Manifest, Labels]:
-        """Make the tables of pictures and of truths.
-
-        Parameters
-        ----------
-        root : Path
-            The folder of the categories, or one category itself; paths in the manifest are relative to it.
-        nj : int
-            Threads that read headers and hash files.
-        progress : callable, optional
-            Called with (files read, files in all).
+    def images(self, root: Path) -> list[PlacedImage]:
+        """List the pictures of the folder of the categories, or of one category itself.
 
         Raises
         ------
@@ -78,13 +61,9 @@ class MvtecCorpus:
             If there is no category, one asked for is missing, a defective picture of a category with masks has none, or a
             file cannot be read.
         """
-        root = Path(root)
-        images = [image for name, folder in self._categories(root).items() for image in _category(name, folder)]
-        return image_tables(images, root, nj=nj, progress=progress)
+        return [image for name, folder in self._categories(root).items() for image in _category(name, folder)]
 
     def _categories(self, root: Path) -> dict[str, Path]:
-        if not root.is_dir():
-            raise ManifestError(f"{root}: no such folder")
         if (root / "train" / _GOOD).is_dir():
             found = {root.resolve().name: root}
         else:

@@ -37,7 +37,9 @@ LABEL_COLUMNS: Mapping[str, str] = {"clip_id": "str", "is_anomaly": "int", "doma
 KINDS = ("audio", "image", "log_mel", "vector")
 #: dev: machines or sections with labelled test clips; eval: the challenge's evaluation part.
 SUBSETS = ("dev", "eval")
-SPLITS = ("train", "test", "supplemental_machine", "supplemental_noise")
+#: ``train``: normal clips alone, for everything that learns; ``train_anomaly``: labelled positives, which stage 5 hands to
+#: detectors that declare ``needs = ("labels",)`` and to nothing else. The class of a training clip is its split.
+SPLITS = ("train", "train_anomaly", "test", "supplemental_machine", "supplemental_noise")
 #: ``unknown`` where the challenge hides the domain of a clip from the system (test clips from 2022 on).
 DOMAINS = ("source", "target", "unknown")
 _CHOICES = {"kind": KINDS, "subset": SUBSETS, "split": SPLITS, "domain": DOMAINS}

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from dcase_asd.errors import ManifestError, nearest
 from dcase_asd.manifests.clip_files import ARRAY_SUFFIXES, AUDIO_SUFFIXES, summarise
 
-__all__ = ["Columns", "PlacedClip", "read_split_table"]
+__all__ = ["Columns", "PlacedClip", "read_rows", "read_split_table"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +85,7 @@ def read_split_table(path: Path, *, machine: str, columns: Columns) -> list[Plac
     clips: list[PlacedClip] = []
     seen: set[str] = set()
     absent: list[str] = []
-    for number, row in _rows(path, columns.file_column):
+    for number, row in read_rows(path, columns.file_column):
         where = f"{path}: row {number}"
         file = row[columns.file_column]
         if file in seen:
@@ -161,7 +161,8 @@ def _inside(folder: Path, file: str, where: str) -> Path:
     return folder / file
 
 
-def _rows(path: Path, file_column: str) -> list[tuple[int, dict[str, str]]]:
+def read_rows(path: Path, file_column: str) -> list[tuple[int, dict[str, str]]]:
+    """Return row number (the header is 1) and cells by column of a CSV; raises ``ManifestError`` naming file and row."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
             reader = csv.reader(stream)

@@ -86,5 +86,6 @@ def _print_results(runner: Runner) -> None:
             runner.screen.line(f"{name.rsplit('/', 1)[1]}: {runner.layout.shown(folder / name)}")
     made = folder / "9_submit" / "submission.json"
     if made.is_file():
-        for path in json.loads(made.read_text(encoding="utf-8"))["archives"]:
+        record = json.loads(made.read_text(encoding="utf-8"))
+        for path in [*record["archives"], *record.get("predictions", [])]:
             runner.screen.line(f"submission: {runner.layout.shown(folder / '9_submit' / path)}")

@@ -147,6 +147,13 @@ class EnsembleEntry:
         Registered way to combine.
     weights : mapping
         For ``vote``: weight per member.
+    weigh_by : str
+        For ``vote``: ``given``: by ``weights``; ``accuracy``: by the members' accuracy on held-out training clips of both classes
+        (members must be detectors that learn from labels), never by the test clips.
+    thresholds : mapping
+        For ``vote``: a member votes "anomaly" above its threshold, in deviations of its held-out normal scores from their mean
+        (of the section, as stage 7 standardises them); 0 where none is given. A detector that learns from labels decides by
+        itself: its 0 stays its boundary.
     n_best : int
         0 takes all members; otherwise that many are chosen by development metrics, the choice is written to a file and
         applied unchanged to machines without labels.
@@ -160,6 +167,8 @@ class EnsembleEntry:
     members: tuple[str, ...]
     name: str = "mean"
     weights: dict[str, float] = field(default_factory=dict)
+    weigh_by: Literal["given", "accuracy"] = "given"
+    thresholds: dict[str, float] = field(default_factory=dict)
     n_best: int = 0
     select_by: Literal["machine", "mean_rank"] = "machine"
     by_part: bool = False
@@ -178,9 +187,11 @@ class EvaluateConfig:
     comparators : tuple of str
         Systems shown as comparators.
     threshold : str
-        ``gamma`` (0.9 quantile of a gamma distribution fitted to normal scores, as the official baseline) or ``false_alarm``.
+        ``gamma`` (0.9 quantile of a gamma distribution fitted to normal scores, as the official baseline), ``false_alarm``, or
+        ``own``: systems that decide by themselves (detectors that learn from labels, their mean, votes) do so, and the others
+        are cut by ``false_alarm``.
     false_alarm_rate : float
-        For ``false_alarm``.
+        For ``false_alarm`` and, of systems that do not decide by themselves, ``own``.
     n_bootstrap : int
         Resamples for the interval of differences between systems.
     report_clips : int
@@ -190,7 +201,7 @@ class EvaluateConfig:
     rule: str = "dcase2023"
     systems: tuple[str, ...] = ()
     comparators: tuple[str, ...] = ()
-    threshold: Literal["gamma", "false_alarm"] = "gamma"
+    threshold: Literal["gamma", "false_alarm", "own"] = "gamma"
     false_alarm_rate: float = 0.1
     n_bootstrap: int = 400
     report_clips: int = 2
@@ -204,6 +215,11 @@ class SubmitConfig:
     ----------
     year : int
         Challenge year, 0 for no submission.
+    format : {"challenge", "id_label"}
+        ``id_label``: instead, for each system, ``predictions_<system>.csv`` with two columns, the decisions about the unlabelled
+        pictures (subset ``eval``).
+    columns : tuple of str
+        Names of the two columns.
     label : str
         ``<Surname>_<INST>_task2``.
     systems : tuple of str
@@ -211,6 +227,8 @@ class SubmitConfig:
     """
 
     year: int = 0
+    format: Literal["challenge", "id_label"] = "challenge"
+    columns: tuple[str, str] = ("id", "label")
     label: str = "Doe_DCASE_task2"
     systems: tuple[str, ...] = ()
     authors: tuple[dict[str, str], ...] = ()

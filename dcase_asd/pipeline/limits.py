@@ -51,7 +51,12 @@ def _ranges(config: Mapping[str, Any]) -> Iterator[tuple[str, Any, bool, str]]:
         yield f"detectors.{key}.folds", entry["folds"], fits, f"at least 2 folds with fit_split: {entry['fit_split']}"
     for key, entry in config["ensembles"].items():
         yield f"ensembles.{key}.n_best", entry["n_best"], entry["n_best"] >= 0, "a number of systems, or 0 for all"
-    label = config["submit"]["label"]
+    submit = config["submit"]
+    one_kind = submit["format"] == "challenge" or not submit["year"]
+    yield "submit.year", submit["year"], one_kind, "0 with format: id_label, which is no challenge submission"
+    plain = len(set(submit["columns"])) == 2 and not any(not name or set(name) & set(',"\r\n') for name in submit["columns"])
+    yield "submit.columns", submit["columns"], plain, "two different names without commas and quotes"
+    label = submit["label"]
     yield "submit.label", label, BASE_LABEL.fullmatch(label) is not None, "<Surname>_<INST>_task2 without other underscores"
 
 

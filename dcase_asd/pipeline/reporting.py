@@ -16,6 +16,7 @@ from dcase_asd.io.atomic import write_text
 from dcase_asd.io.hashing import sha256_json
 from dcase_asd.io.tables import write_table
 from dcase_asd.manifests.schema import Labels, Manifest
+from dcase_asd.pipeline.decision_tables import DECISION_TABLE, decision_markdown, decision_text
 from dcase_asd.pipeline.records import git_state, provenance
 from dcase_asd.pipeline.stage import Context
 from dcase_asd.pipeline.stages.ensemble import ALL_SEEDS, UNSELECTED, base_name, expand
@@ -48,8 +49,11 @@ def write_pages(context: Context, out: Path) -> None:
     }
     for subset, entries in rows.items():
         write_table(out / f"results_{subset}.csv", _flat(entries))
-    write_text(out / "table.txt", "\n".join(_text_table(_SUBSETS[s], r, found[s]) for s, r in rows.items()) or _NO_LABELS)
-    write_text(out / "RESULTS.md", _results(context, rows, found))
+    tables = [
+        part for s, r in rows.items() for part in (_text_table(_SUBSETS[s], r, found[s]), decision_text(_judged(config, out, s)))
+    ]
+    write_text(out / "table.txt", "\n".join(filter(None, tables)) or _NO_LABELS)
+    write_text(out / "RESULTS.md", _results(context, out, rows, found))
     write_report_page(context, out, rows)
 
 
@@ -149,7 +153,14 @@ def _environment(config: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def _results(context: Context, rows: Mapping[str, Sequence[SystemRow]], metrics: Mapping[str, Sequence[Metrics]]) -> str:
+def _judged(config: Mapping[str, Any], out: Path, subset: str) -> list[Path]:
+    """Return the tables of decisions, one a seed; they exist under rules that judge decisions."""
+    return [path for seed in config["seeds"] if (path := out / str(seed) / subset / DECISION_TABLE).is_file()]
+
+
+def _results(
+    context: Context, out: Path, rows: Mapping[str, Sequence[SystemRow]], metrics: Mapping[str, Sequence[Metrics]]
+) -> str:
     from dcase_asd.evaluation.results_page import results_markdown
 
     if not rows:
@@ -159,7 +170,8 @@ def _results(context: Context, rows: Mapping[str, Sequence[SystemRow]], metrics:
         title = f"{_title(context.config)}: {_SUBSETS[subset]} machines"
         page = results_markdown(entries, title=title, environment=_environment(context.config), command=_command(context))
         parts.append(page + "\n" + _differences(metrics[subset]))
-    return "\n".join(parts)
+        parts.append(decision_markdown(_judged(context.config, out, subset)))
+    return "\n".join(filter(None, parts))
 
 
 def _differences(metrics: Sequence[Metrics]) -> str:

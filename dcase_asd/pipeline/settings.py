@@ -24,6 +24,7 @@ from dcase_asd.pipeline.keys import (
     SplitConfig,
     SubmitConfig,
 )
+from dcase_asd.pipeline.labelled import learns_from_labels
 from dcase_asd.pipeline.limits import check_limits
 
 __all__ = ["MAIN_FEATURES", "RawConfig", "joint_detectors", "resolve"]
@@ -187,9 +188,25 @@ def _ensemble(item: Any, where: str, detectors: Mapping[str, Any], earlier: Mapp
                 f"{where}.members: {member!r} matches no detector ({', '.join(detectors) or 'none'}) and no ensemble before this "
                 f"one ({', '.join(earlier) or 'none'})"
             )
+    if entry.name == "vote":
+        _check_vote(entry, detectors, earlier, where=where)
+    elif entry.weigh_by != "given" or entry.thresholds:
+        raise ConfigError(f"{where}: weigh_by and thresholds belong to name: vote, this one is {entry.name}")
     if entry.by_part and entry.n_best:
         raise ConfigError(f"{where}: by_part makes one system a grid point; put n_best on an ensemble that has them as members")
     return configs.to_dict(entry)
+
+
+def _check_vote(entry: EnsembleEntry, detectors: Mapping[str, Any], earlier: Mapping[str, Any], *, where: str) -> None:
+    """Refuse weights that cannot be learnt."""
+    import fnmatch
+
+    if entry.weigh_by == "accuracy" and entry.weights:
+        raise ConfigError(f"{where}: weights are learnt with weigh_by: accuracy; leave one of the two out")
+    for base in (member.split(":", 1)[0] for member in entry.members if entry.weigh_by == "accuracy"):
+        for voter in [base] if base in earlier else fnmatch.filter(list(detectors), base):
+            if voter not in detectors or not learns_from_labels(detectors[voter]):
+                raise ConfigError(f"{where}.weigh_by: accuracy is known of detectors that learn from labels, {voter!r} is none")
 
 
 def _mapping(values: Mapping[str, Any], key: str) -> Mapping[str, Any]:

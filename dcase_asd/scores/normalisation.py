@@ -52,7 +52,14 @@ class Standardiser:
     transductive: bool = False
 
     @classmethod
-    def fit(cls, normal_scores: NDArray[Any], *, method: Method = "mean_std", transductive: bool = False) -> Standardiser:
+    def fit(
+        cls,
+        normal_scores: NDArray[Any],
+        *,
+        method: Method = "mean_std",
+        transductive: bool = False,
+        center: float | None = None,
+    ) -> Standardiser:
         """Take the statistics of scores of normal training or calibration clips.
 
         Parameters
@@ -63,6 +70,9 @@ class Standardiser:
         transductive : bool
             Say so if these are the scores of the very clips to be standardised (what the systems behind Fujimura 2023 do); the
             results carry the flag.
+        center : float, optional
+            Keep this value where it is meant to be 0 afterwards, a classifier's boundary say; the scale is then the root mean
+            square (or the scaled median) distance from it.
 
         Raises
         ------
@@ -76,10 +86,11 @@ class Standardiser:
         scores = _finite(normal_scores, name="normal_scores")
         if len(scores) < 2:
             raise DataError(f"normal_scores: {len(scores)} scores, at least 2 are needed; add calibration clips")
+        if center is None:
+            center = float(scores.mean() if method == "mean_std" else np.median(scores))
         if method == "mean_std":
-            center, scale = float(scores.mean()), float(scores.std())
+            scale = float(np.sqrt(np.square(scores - center).mean()))
         else:
-            center = float(np.median(scores))
             scale = _MAD_TO_STD * float(np.median(np.abs(scores - center)))
         # a spread within rounding of the values themselves is none
         if scale <= 4.0 * np.finfo(np.float64).eps * abs(center):

@@ -24,11 +24,13 @@ import numpy.typing as npt
 
 from dcase_asd.errors import DataError, UnknownNameError, UsageError
 
-__all__ = ["METHODS", "Threshold", "false_alarm_threshold", "gamma_threshold", "oracle_threshold"]
+__all__ = ["METHODS", "Threshold", "false_alarm_threshold", "gamma_threshold", "oracle_threshold", "own_threshold"]
 
 Floats = npt.NDArray[np.float64]
 
 METHODS = ("gamma", "false_alarm")
+#: What :func:`own_threshold` calls itself.
+OWN = "own"
 # three parameters and a tail quantile: with fewer clips than this the fit follows single clips
 _MIN_GAMMA = 10
 # a fit is refused when as many or few clips above it occur in one of 10^9 samples of the fitted distribution: no sampling noise
@@ -44,7 +46,7 @@ class Threshold:
     value : float
         Alarm if score > value.
     method : str
-        ``gamma``, ``false_alarm`` or ``best_f1``.
+        ``gamma``, ``false_alarm``, ``own`` or ``best_f1``.
     n : int
         Clips it was learnt from.
     rate : float
@@ -224,6 +226,20 @@ def false_alarm_threshold(normal_scores: npt.ArrayLike, *, rate: float) -> Thres
     return Threshold(
         float(values[rank - 1]), "false_alarm", n, above / (n + 1), float(low), float(high), False, {"rank": float(rank)}
     )
+
+
+def own_threshold(normal_scores: npt.ArrayLike, *, boundary: float) -> Threshold:
+    """Return the boundary that a classifier was trained with, and the share of held-out normal clips above it.
+
+    Raises
+    ------
+    DataError
+        If there is no score or one is not finite.
+    """
+    values = _finite(normal_scores)
+    above = int(np.count_nonzero(values > boundary))
+    low, high = _exact_interval(above, values.size)
+    return Threshold(boundary, OWN, values.size, above / values.size, low, high)
 
 
 def oracle_threshold(scores: npt.ArrayLike, labels: npt.ArrayLike) -> Threshold:

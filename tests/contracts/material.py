@@ -9,7 +9,12 @@ A plug-in may offer ``small/<name>.yaml`` (detectors) or ``small/extractors/<nam
 ``n_train``
     number of training segments;
 ``approximate_incremental``
-    a reason, if one batch and many batches may lawfully give different states (a coreset, say).
+    a reason, if one batch and many batches may lawfully give different states (a coreset, say);
+``saturates``
+    a reason, if scores of ever more extreme inputs may lawfully become equal (a kernel that vanishes, say).
+
+Detectors that declare ``needs = ("labels",)`` are fitted on labelled segments of two classes, and what they must find is the
+positive class; the others are fitted on normal segments, and what they must find are outliers.
 """
 
 from __future__ import annotations
@@ -24,7 +29,7 @@ import numpy as np
 
 from dcase_asd import config as configs
 from dcase_asd import registry
-from dcase_asd.detectors.base import Batch, Batches, Detector
+from dcase_asd.detectors.base import Batch, Batches, Detector, LabelledBatch
 from dcase_asd.features.segments import SegmentMeta
 
 SMALL = Path(__file__).parent / "small"
@@ -49,6 +54,10 @@ class Case:
     def n_train(self) -> int:
         return int(self.values.get("n_train", 240))
 
+    @property
+    def labelled(self) -> bool:
+        return "labels" in registry.load("detectors", self.name).implementation.needs
+
     def make(self) -> Detector[Any]:
         plugin = registry.load("detectors", self.name)
         values = self.values.get("config", {})
@@ -58,7 +67,7 @@ class Case:
 def small(name: str, *, folder: Path = SMALL) -> dict[str, Any]:
     path = folder / f"{name}.yaml"
     values = configs.load_yaml(path) if path.is_file() else {}
-    unknown = set(values) - {"config", "shape", "n_train", "approximate_incremental"}
+    unknown = set(values) - {"config", "shape", "n_train", "approximate_incremental", "saturates"}
     assert not unknown, f"{path}: unknown keys {unknown}"
     return values
 
@@ -93,6 +102,18 @@ def outliers(shape: tuple[int, ...], n: int, *, seed: int, size: float = 8.0) ->
     return (x + size * x.std() * noise).astype(np.float32)
 
 
+def positives(shape: tuple[int, ...], n: int, *, seed: int) -> np.ndarray:
+    """Segments of the other class: normal ones moved by three times their deviation, every value its own way."""
+    x = normal_segments(shape, n, seed=seed)
+    way = np.random.default_rng([5, int(np.prod(shape))]).choice([-1.0, 1.0], size=shape)
+    return (x + 3.0 * x.std() * way).astype(np.float32)
+
+
+def planted(case: Case, n: int, *, seed: int) -> np.ndarray:
+    """What the case's detector must find."""
+    return (positives if case.labelled else outliers)(case.shape, n, seed=seed)
+
+
 def meta(n: int, *, n_target: int) -> SegmentMeta:
     """Metadata of ``n`` segments, five a clip; the last ``n_target`` are of the target domain, the first ones unknown."""
     clip = np.arange(n) // SEGMENTS_PER_CLIP
@@ -109,16 +130,34 @@ def meta(n: int, *, n_target: int) -> SegmentMeta:
     )
 
 
-def training(shape: tuple[int, ...], n: int, *, n_batches: int = 4, n_target: int | None = None) -> Batches:
-    """A factory of passes over ``n`` normal segments; a tenth of them is of the target domain, shifted a little."""
+def batch(case: Case, x: np.ndarray, *, first: int = 0) -> Batch:
+    """One batch of segments with the metadata, and where they are needed the labels, that the case's detector is handed."""
+    n = len(x)
+    key = np.arange(first, first + n, dtype=np.int64)
+    if not case.labelled:
+        return Batch(x, key, meta(n, n_target=n // 10))
+    return LabelledBatch(x, key, meta(n, n_target=n // 10), labels(n))
+
+
+def labels(n: int) -> np.ndarray:
+    """Classes that alternate from clip to clip."""
+    return (np.arange(n, dtype=np.int64) // SEGMENTS_PER_CLIP) % 2
+
+
+def training(case: Case, *, n: int | None = None, n_batches: int = 4, n_target: int | None = None) -> Batches:
+    """A factory of passes over ``n`` segments, normal or of both classes; a tenth is of the target domain, shifted a little."""
+    n = case.n_train if n is None else n
     n_target = n // 10 if n_target is None else n_target
-    x, about = normal_segments(shape, n, seed=1), meta(n, n_target=n_target)
+    x, about, label = normal_segments(case.shape, n, seed=1), meta(n, n_target=n_target), labels(n)
     x[n - n_target :] += np.float32(0.5)
+    if case.labelled:
+        x = np.where(label.reshape(-1, *[1] * len(case.shape)) == 1, positives(case.shape, n, seed=1), x)
     key = np.arange(n, dtype=np.int64)
 
     def batches() -> Iterator[Batch]:
         for rows in np.array_split(np.arange(n), n_batches):
-            yield Batch(x[rows], key[rows], about.take(rows))
+            plain = Batch(x[rows], key[rows], about.take(rows))
+            yield LabelledBatch(plain.x, plain.key, plain.meta, label[rows]) if case.labelled else plain
 
     return batches
 
@@ -127,7 +166,7 @@ def training(shape: tuple[int, ...], n: int, *, n_batches: int = 4, n_target: in
 def _fitted(index: int) -> Detector[Any]:
     case = detector_cases()[index]
     detector = case.make()
-    detector.fit(training(case.shape, case.n_train), seed=3)
+    detector.fit(training(case), seed=3)
     return detector
 
 

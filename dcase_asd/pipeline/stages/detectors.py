@@ -1,4 +1,4 @@
-"""Stage 5: inlier models, one per detector, seed, machine and section."""
+"""Stage 5: inlier models (and classifiers, where a recipe is supervised), one per detector, seed, machine and section."""
 
 from __future__ import annotations
 
@@ -17,19 +17,21 @@ from dcase_asd.features.segments import Embeddings
 from dcase_asd.io.atomic import write_json
 from dcase_asd.manifests.schema import Manifest
 from dcase_asd.manifests.splits import validation_clips
+from dcase_asd.pipeline.labelled import POSITIVES, both_classes, learns_from_labels, require_positives
 from dcase_asd.pipeline.settings import plugin_config
 from dcase_asd.pipeline.stage import Context, Stage, Unit
 from dcase_asd.pipeline.stages.extractor import extractor_seeds
-from dcase_asd.pipeline.stages.manifests import target_machines
+from dcase_asd.pipeline.stages.manifests import machine_index, target_machines
 
 __all__ = ["CALIBRATION", "DetectorsStage", "detector_input", "detector_units", "embedding_folder"]
 
-#: Which clips calibrate which saved model: ``{"": [clip ids]}`` or one entry per cross-fitting fold.
+#: Which clips calibrate which saved model: normal ones under ``clips`` and, of a detector that learns from labels, positive
+#: ones under ``anomalies``.
 CALIBRATION = "calibration.json"
 
 
 class DetectorsStage(Stage):
-    """Fits every configured detector on the embeddings of normal training clips."""
+    """Fits every configured detector on the embeddings of normal training clips, and of positive ones if it needs labels."""
 
     number = 5
     name = "detectors"
@@ -46,12 +48,16 @@ class DetectorsStage(Stage):
             entry = {k: v for k, v in item["entry"].items() if k != "aggregation"}
             source = embedding_folder(context.config, entry["extractor"], seed, machine)
             adopted = {"extractor": [f"{source}/{item['detector']['name']}"]} if entry["adopt"] else {}
+            splits = ["train"]
+            if learns_from_labels(item):
+                require_positives(machine_index(context), machine, detector=key)
+                splits.append(POSITIVES)
             units.append(
                 Unit(
                     f"{key}/{seed}/{machine}",
                     config={"entry": entry, "detector": item["detector"], "split": context.config["split"], "seed": seed}
                     | {"embeddings": source},
-                    inputs={"embeddings": [f"{source}/train"], "manifests": ["manifest.csv"], **adopted},
+                    inputs={"embeddings": [f"{source}/{s}" for s in splits], "manifests": ["manifest.csv"], **adopted},
                 )
             )
         return units
@@ -59,19 +65,22 @@ class DetectorsStage(Stage):
     def run(self, context: Context, unit: Unit, out: Path, work: Path) -> None:
         """Fit one detector for every section of one machine, or adopt the one that its extractor was trained with."""
         seed, machine = unit.config["seed"], unit.name.rsplit("/", 1)[1]
-        embeddings = Embeddings.read(context.folders["embeddings"] / unit.config["embeddings"] / "train")
+        source = context.folders["embeddings"] / unit.config["embeddings"]
         manifest = Manifest.read(context.folders["manifests"] / "manifest.csv")
+        embeddings, label = Embeddings.read(source / "train"), None
         held_out = validation_clips(manifest, machine=machine, seed=seed, **unit.config["split"])
+        if learns_from_labels(unit.config):
+            embeddings, label = both_classes(embeddings, Embeddings.read(source / POSITIVES))
+            held_out |= validation_clips(manifest, machine=machine, seed=seed, split=POSITIVES, **unit.config["split"])
         for section in sorted(set(embeddings.meta.section)):
             rows = np.flatnonzero(embeddings.meta.section == section)
-            for model, (fit, calibrate) in _plans(embeddings, rows, held_out, unit.config["entry"], seed).items():
+            for model, (fit, calibrate) in _class_plans(embeddings, rows, label, held_out, unit.config["entry"], seed).items():
                 place = out / section / model
                 if unit.config["entry"]["adopt"]:
                     _adopt(unit.config, context.folders["extractor"] / unit.config["embeddings"], place)
                 else:
-                    _fit(unit.config, embeddings, fit, place, work / section / model)
-                clips = sorted(set(embeddings.meta.clip_id[calibrate]))
-                write_json(place / CALIBRATION, {"clips": clips})
+                    _fit(unit.config, embeddings, fit, place, work / section / model, label)
+                clips = _write_calibration(place / CALIBRATION, embeddings, calibrate, label)
                 told = "adopted from its extractor" if unit.config["entry"]["adopt"] else f"fitted on {len(fit)} segments"
                 context.log(f"section {section} {model}: {told}, {len(clips)} clips calibrate")
 
@@ -82,12 +91,30 @@ class DetectorsStage(Stage):
                 raise StageError(f"{out}/{key}/{seed}/{machine}: no model was saved")
 
 
-def _fit(config: Mapping[str, Any], embeddings: Embeddings, rows: NDArray[np.int64], folder: Path, work: Path) -> None:
+def _write_calibration(path: Path, embeddings: Embeddings, rows: NDArray[np.int64], label: NDArray[np.int64] | None) -> list[str]:
+    """Write which clips calibrate a model, and return all of them."""
+    if label is None:
+        clips = sorted(set(embeddings.meta.clip_id[rows]))
+        write_json(path, {"clips": clips})
+        return clips
+    normal, positive = (sorted(set(embeddings.meta.clip_id[rows[label[rows] == value]])) for value in (0, 1))
+    write_json(path, {"clips": normal, "anomalies": positive})
+    return normal + positive
+
+
+def _fit(
+    config: Mapping[str, Any],
+    embeddings: Embeddings,
+    rows: NDArray[np.int64],
+    folder: Path,
+    work: Path,
+    label: NDArray[np.int64] | None,
+) -> None:
     plugin, plugin_values = plugin_config("detectors", config["detector"])
     detector = plugin.implementation(plugin_values)
     detector.workdir = work
     x = detector_input(embeddings, config)
-    detector.fit(batches_of(x, embeddings.meta, rows), seed=config["seed"])
+    detector.fit(batches_of(x, embeddings.meta, rows, label=label), seed=config["seed"])
     save_detector(folder, plugin.name, detector)
     for path in sorted(work.glob("*.csv")):
         (folder / path.name).write_bytes(path.read_bytes())
@@ -102,6 +129,25 @@ def _adopt(config: Mapping[str, Any], source: Path, folder: Path) -> None:
     detector = plugin.implementation(values)
     detector.load_state(trained.state())
     save_detector(folder, name, detector)
+
+
+def _class_plans(
+    embeddings: Embeddings,
+    rows: NDArray[np.int64],
+    label: NDArray[np.int64] | None,
+    held_out: frozenset[str],
+    entry: Mapping[str, Any],
+    seed: int,
+) -> dict[str, tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Return :func:`_plans` of each class, joined model by model, so that every part has the shares of the whole."""
+    if label is None:
+        return _plans(embeddings, rows, held_out, entry, seed)
+    classes = [rows[label[rows] == value] for value in (0, 1)]
+    n_folds = min([entry["folds"], *(len(set(embeddings.meta.clip_id[part])) for part in classes)])
+    plans = [_plans(embeddings, part, held_out, {**entry, "folds": n_folds}, seed) for part in classes]
+    return {
+        model: (np.concatenate([p[model][0] for p in plans]), np.concatenate([p[model][1] for p in plans])) for model in plans[0]
+    }
 
 
 def _plans(

@@ -14,7 +14,7 @@ from dcase_asd.pipeline.stages.features import feature_place
 
 __all__ = ["EmbeddingsStage"]
 
-_SPLITS = ("train", "test")
+_SPLITS = ("train", "train_anomaly", "test")
 
 
 class EmbeddingsStage(Stage):

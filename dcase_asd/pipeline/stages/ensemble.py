@@ -7,28 +7,30 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from dcase_asd.errors import DataError, StageError
+from dcase_asd.io.atomic import write_json
 from dcase_asd.io.tables import read_table, write_table
 from dcase_asd.manifests.schema import Labels, Manifest
+from dcase_asd.pipeline.labelled import learns_from_labels
+from dcase_asd.pipeline.score_tables import over_seeds, read_tables, standardised
 from dcase_asd.pipeline.settings import plugin_config
 from dcase_asd.pipeline.stage import Context, Stage, Unit
 from dcase_asd.pipeline.stages.detectors import detector_units
 from dcase_asd.pipeline.stages.manifests import target_machines
-from dcase_asd.pipeline.stages.scores import LEVEL_SYSTEMS, SCORE_SCHEMA
-from dcase_asd.scores.normalisation import Standardiser
+from dcase_asd.pipeline.stages.scores import HELD_OUT_POSITIVES, LEVEL_SYSTEMS, SCORE_SCHEMA
+from dcase_asd.pipeline.votes import describe, learnt_weights, vote_record
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from dcase_asd.ensemble.selection import Selection
 
-__all__ = ["ALL_SEEDS", "EnsembleStage", "base_name", "expand"]
+__all__ = ["ALL_SEEDS", "BOUNDARIES", "EnsembleStage", "base_name", "expand"]
 
 #: The unit that averages every system over the seeds of the run.
 ALL_SEEDS = "all_seeds"
+#: ``{system: score above which it says "anomaly" by itself}``; other systems need a threshold.
+BOUNDARIES = "boundaries.json"
 #: Appended to an ensemble's name for the mean over all its members, beside the selected one.
 UNSELECTED = "_unselected"
 
@@ -40,7 +42,7 @@ class EnsembleStage(Stage):
     name = "ensemble"
     reads = "clip scores (and development metrics, to select)"
     writes = "scores of systems and ensembles, selections"
-    version = 1
+    version = 2
     upstream = ("manifests", "scores")
 
     def units(self, context: Context) -> list[Unit]:
@@ -50,6 +52,7 @@ class EnsembleStage(Stage):
             "ensembles": config["ensembles"],
             "statistics": config["scores"]["statistics"],
             "rule": config["evaluate"]["rule"],
+            "decided": [key for key, item in config["detectors"].items() if learns_from_labels(item)],
         }
         selects = any(entry["n_best"] for entry in config["ensembles"].values())
         manifests = ["manifest.csv", "labels.csv"] if selects else ["manifest.csv"]
@@ -71,28 +74,33 @@ class EnsembleStage(Stage):
         folders = list(dict.fromkeys(unit.inputs["scores"]))
         manifest = Manifest.read(context.folders["manifests"] / "manifest.csv")
         places = manifest.table[["clip_id", "machine", "section", "subset"]]
-        tables = {
-            n: _collect(context.folders["scores"], folders, n).merge(places, on="clip_id") for n in ("scores", "calibration")
-        }
+        tables = read_tables(context.folders["scores"], folders, unit.config["decided"], places)
         transductive = unit.config["statistics"] == "transductive"
-        standard = _standardised(tables, transductive=transductive)
-        merged = {name: _over_seeds(table) for name, table in standard.items()}
-        singles = merged if unit.name == ALL_SEEDS else {name: _over_seeds(table) for name, table in tables.items()}
+        standard = standardised(tables, transductive=transductive, decided=unit.config["decided"])
+        merged = {name: over_seeds(table) for name, table in standard.items()}
+        positive = merged.pop(HELD_OUT_POSITIVES, None)
+        tables.pop(HELD_OUT_POSITIVES, None)
+        singles = merged if unit.name == ALL_SEEDS else {name: over_seeds(table) for name, table in tables.items()}
         results = {name: [table] for name, table in singles.items()}
+        named = {pattern.split(":", 1)[0] for entry in unit.config["ensembles"].values() for pattern in entry["members"]}
         for key, entry in unit.config["ensembles"].items():
             members = _members(entry["members"], merged["scores"], unit.config["ensembles"], key=key)
             candidates = merged["scores"][merged["scores"]["system"].isin(members)]
             selection = self._selection(context, unit, key, candidates, out / f"selection_{key}.json")
-            combined = {name: _combined(table, key, entry, members, selection) for name, table in merged.items()}
+            weights = _weights(context, out / f"vote_{key}.json", entry, members, (merged["calibration"], positive))
+            combined = {name: _combined(table, key, entry, members, selection, weights) for name, table in merged.items()}
             for name, parts in combined.items():
                 results[name] += parts
-            merged = _with_ensemble(merged, combined, places, transductive=transductive)
+            if key in named:
+                merged = _with_ensemble(merged, combined, places, transductive=transductive)
             context.log(f"{key}: {len(members)} members" + (f", {entry['n_best']} chosen per machine" if selection else ""))
         import pandas as pd
 
         for name, parts in results.items():
             table = pd.concat(parts)[list(SCORE_SCHEMA)].sort_values(["clip_id", "system"], ignore_index=True)
             write_table(out / f"{name}.csv", table)
+        systems = sorted({s for table in results["scores"] for s in table["system"]})
+        write_json(out / BOUNDARIES, _boundaries(systems, unit.config))
 
     def check(self, context: Context, out: Path) -> None:
         """Every unit wrote both tables."""
@@ -121,6 +129,46 @@ def expand(patterns: Sequence[str], systems: Sequence[str]) -> list[str]:
     return [s for s in dict.fromkeys(found) if s not in LEVEL_SYSTEMS]
 
 
+def _weights(
+    context: Context,
+    path: Path,
+    entry: Mapping[str, Any],
+    members: Sequence[str],
+    held_out: tuple[pd.DataFrame, pd.DataFrame | None],
+) -> dict[str, dict[str, float]] | None:
+    """Return the weights of a vote by machine, and write down where they come from and what they can do; None for others."""
+    if entry["name"] != "vote":
+        return None
+    learnt = learnt_weights(entry, members, normal=held_out[0], positive=held_out[1])
+    record = vote_record(learnt, members)
+    write_json(path, record)
+    for line in describe(record):
+        context.log(line)
+    return {machine: found["weights"] for machine, found in learnt.items()}
+
+
+def _boundaries(systems: Sequence[str], config: Mapping[str, Any]) -> dict[str, float]:
+    """Return the systems that decide by themselves: classifiers and their mean at 0, votes at one half."""
+    found = {}
+    for system in systems:
+        name = base_name(system).removesuffix(UNSELECTED)
+        entry = config["ensembles"].get(name)
+        if entry is None and name in config["decided"]:
+            found[system] = 0.0
+        elif entry is not None and entry["name"] == "vote":
+            found[system] = 0.5
+        elif entry is not None and all(_all_decided(pattern, config, systems) for pattern in entry["members"]):
+            found[system] = 0.0
+    return found
+
+
+def _all_decided(pattern: str, config: Mapping[str, Any], systems: Sequence[str]) -> bool:
+    if base_name(pattern) in config["ensembles"]:
+        return False
+    singles = [system for system in systems if base_name(system).removesuffix(UNSELECTED) not in config["ensembles"]]
+    return all(base_name(system) in config["decided"] for system in expand([pattern], singles))
+
+
 def _members(patterns: Sequence[str], table: pd.DataFrame, ensembles: Mapping[str, Any], *, key: str) -> list[str]:
     """Expand an ensemble's members; other ensembles are members only where they are named, never through a pattern."""
     named = {pattern.split(":", 1)[0] for pattern in patterns}
@@ -143,7 +191,7 @@ def _with_ensemble(
 
     made = {name: pd.concat(parts).merge(places, on="clip_id").assign(seed="any") for name, parts in combined.items()}
     kept = {name: table[~table["system"].str.endswith(UNSELECTED)] for name, table in made.items()}
-    standard = _standardised(kept, transductive=transductive)
+    standard = standardised(kept, transductive=transductive)
     return {name: pd.concat([table, standard[name].drop(columns="seed")], ignore_index=True) for name, table in merged.items()}
 
 
@@ -152,55 +200,13 @@ def base_name(system: str) -> str:
     return system.split(":", 1)[0]
 
 
-def _collect(root: Path, folders: Sequence[str], name: str) -> pd.DataFrame:
-    import pandas as pd
-
-    tables = []
-    for folder in folders:
-        parts = folder.split("/")
-        table = read_table(root / folder / f"{name}.csv", SCORE_SCHEMA)
-        tables.append(table.assign(seed=parts[1] if len(parts) == 3 else "any"))
-    return pd.concat(tables, ignore_index=True)
-
-
-def _standardised(tables: Mapping[str, pd.DataFrame], *, transductive: bool) -> dict[str, pd.DataFrame]:
-    """Standardise every system, seed, machine and section by the scores of its held-out normal clips."""
-    groups = ["system", "seed", "machine", "section"]
-    reference = tables["scores" if transductive else "calibration"]
-    fitted = {
-        key: _standardiser(rows["score"].to_numpy(), key, transductive=transductive) for key, rows in reference.groupby(groups)
-    }
-    result = {}
-    for name, table in tables.items():
-        scores = table["score"].to_numpy(copy=True)
-        for key, rows in table.groupby(groups).indices.items():
-            if key not in fitted:
-                raise DataError(
-                    f"system {key[0]}, machine {key[2]}, section {key[3]}: no held-out normal clips to standardise by"
-                )
-            scores[rows] = fitted[key].apply(scores[rows]).score
-        result[name] = table.assign(score=scores)
-    return result
-
-
-def _standardiser(scores: NDArray[np.float64], key: Sequence[str], *, transductive: bool) -> Standardiser:
-    try:
-        return Standardiser.fit(scores, transductive=transductive)
-    except DataError as error:
-        what = "test clips" if transductive else "held-out normal clips"
-        raise DataError(
-            f"system {key[0]}, machine {key[2]}, section {key[3]}: {what}: {error}; hold out more with a lower "
-            "split.source_fraction, or cross-fit with fit_split: all"
-        ) from error
-
-
-def _over_seeds(table: pd.DataFrame) -> pd.DataFrame:
-    keys = ["clip_id", "system", "machine", "section", "subset"]
-    return table.groupby(keys, as_index=False, sort=True)["score"].mean()
-
-
 def _combined(
-    table: pd.DataFrame, key: str, entry: Mapping[str, Any], members: Sequence[str], selection: Selection | None
+    table: pd.DataFrame,
+    key: str,
+    entry: Mapping[str, Any],
+    members: Sequence[str],
+    selection: Selection | None,
+    weights: Mapping[str, Mapping[str, float]] | None = None,
 ) -> list[pd.DataFrame]:
     """Return the ensemble's rows, one system a grid point if so asked, and beside a selection the mean over all members."""
     if entry["by_part"]:
@@ -209,22 +215,28 @@ def _combined(
             grid.setdefault(key + member.removeprefix(base_name(member)), []).append(member)
         # a machine may lack a grid point (no target clips, say)
         has = {name: table[table["system"].isin(same)]["machine"].unique() for name, same in grid.items()}
-        return [_combine(table, name, entry, dict.fromkeys(has[name], same)) for name, same in grid.items()]
+        return [_combine(table, name, entry, dict.fromkeys(has[name], same), weights) for name, same in grid.items()]
     wanted = {machine: list(members) for machine in table["machine"].unique()}
-    parts = [_combine(table, key if selection is None else key + UNSELECTED, entry, wanted)]
+    parts = [_combine(table, key if selection is None else key + UNSELECTED, entry, wanted, weights)]
     if selection is not None:
-        parts.append(_combine(table, key, entry, {machine: list(selection.members_of(machine)) for machine in wanted}))
+        chosen = {machine: list(selection.members_of(machine)) for machine in wanted}
+        parts.append(_combine(table, key, entry, chosen, weights))
     return parts
 
 
-def _combine(table: pd.DataFrame, key: str, entry: Mapping[str, Any], wanted: Mapping[str, Sequence[str]]) -> pd.DataFrame:
+def _combine(
+    table: pd.DataFrame,
+    key: str,
+    entry: Mapping[str, Any],
+    wanted: Mapping[str, Sequence[str]],
+    weights: Mapping[str, Mapping[str, float]] | None,
+) -> pd.DataFrame:
     import pandas as pd
 
-    plugin, config = plugin_config(
-        "ensembles", {"name": entry["name"], **({"weights": entry["weights"]} if entry["weights"] else {})}
-    )
     parts = []
     for machine, members in wanted.items():
+        settings = {} if weights is None else {"weights": weights[machine], "thresholds": entry["thresholds"]}
+        plugin, config = plugin_config("ensembles", {"name": entry["name"], **settings})
         rows = table[(table["machine"] == machine) & table["system"].isin(members)]
         # cross-fitted members calibrate on all normal clips, others on the held-out ones: only common clips can be combined
         counts = rows.groupby("clip_id")["system"].nunique()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 from dcase_asd.errors import DataError, StageError
 from dcase_asd.io.tables import read_table, write_table
 from dcase_asd.manifests.schema import Labels, Manifest
+from dcase_asd.pipeline.decision_tables import DECISION_TABLE, write_decision_table
 from dcase_asd.pipeline.reporting import write_pages
 from dcase_asd.pipeline.stage import Context, Stage, Unit
-from dcase_asd.pipeline.stages.ensemble import ALL_SEEDS
+from dcase_asd.pipeline.stages.ensemble import ALL_SEEDS, BOUNDARIES
 from dcase_asd.pipeline.stages.scores import SCORE_SCHEMA
 from dcase_asd.pipeline.stages.shown import shown_systems
 
@@ -35,7 +37,7 @@ class EvaluateStage(Stage):
     name = "evaluate"
     reads = "scores, labels"
     writes = "metrics.json, results.csv, RESULTS.md, report.html"
-    version = 1
+    version = 2
     upstream = ("raw", "manifests", "features", "extractor", "scores", "ensemble")
     finish_keys = ("description", "evaluate", "ensembles", "seeds")
 
@@ -54,7 +56,9 @@ class EvaluateStage(Stage):
         scores, calibration = (read_table(source / f"{name}.csv", SCORE_SCHEMA) for name in ("scores", "calibration"))
         shown = shown_systems(unit.config, sorted(set(scores["system"])))
         manifest = Manifest.read(context.folders["manifests"] / "manifest.csv")
-        decisions, thresholds = _decide(scores, calibration, manifest, shown, unit.config["evaluate"])
+        boundaries = json.loads((source / BOUNDARIES).read_text(encoding="utf-8"))
+        tables = (scores[scores["system"].isin(shown)], calibration[calibration["system"].isin(shown)])
+        decisions, thresholds = _decide(tables, manifest, unit.config["evaluate"], boundaries)
         write_table(out / "decisions.csv", decisions)
         write_table(out / "thresholds.csv", thresholds)
         labels = Labels.read(context.folders["manifests"] / "labels.csv")
@@ -82,6 +86,7 @@ class EvaluateStage(Stage):
         shown: Sequence[str],
     ) -> None:
         from dcase_asd.evaluation.evaluate import evaluate_scores, truth_table
+        from dcase_asd.evaluation.rules import rule_named
 
         manifest, labels = truth_of
         scored = set(scores["clip_id"])
@@ -111,35 +116,44 @@ class EvaluateStage(Stage):
         )
         out.mkdir(parents=True, exist_ok=True)
         metrics.write(out / "metrics.json")
+        if rule_named(config["rule"]).judges_decisions:
+            write_decision_table(out / DECISION_TABLE, decisions, truth, shown)
         every = evaluate_scores(chosen, truth, rule=config["rule"], interval=False, provenance=provenance)
         write_table(out / "all_systems.csv", every.table().reset_index())
 
 
 def _decide(
-    scores: pd.DataFrame, calibration: pd.DataFrame, manifest: Manifest, shown: Sequence[str], config: Mapping[str, Any]
+    tables: tuple[pd.DataFrame, pd.DataFrame], manifest: Manifest, config: Mapping[str, Any], boundaries: Mapping[str, float]
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return decisions per clip and system, and the thresholds they come from; thresholds see normal scores alone."""
+    """Return decisions per clip and system, and the thresholds they come from; thresholds see normal scores alone.
+
+    ``tables`` are the test scores and those of held-out normal clips.
+    """
     import pandas as pd
 
     places = manifest.table[["clip_id", "machine", "section"]]
     keys = ["system", "machine", "section"]
-    normals = calibration[calibration["system"].isin(shown)].merge(places, on="clip_id").groupby(keys)
+    normals = tables[1].merge(places, on="clip_id").groupby(keys)
     decided, rows = [], []
-    for key, group in scores[scores["system"].isin(shown)].merge(places, on="clip_id").groupby(keys):
+    for key, group in tables[0].merge(places, on="clip_id").groupby(keys):
         values = normals.get_group(key)["score"].to_numpy()
-        fitted = _threshold(values, key, config)
+        fitted = _threshold(values, key, config, boundaries.get(key[0]))
         decided.append(group[["clip_id", "system"]].assign(decision=fitted.decide(group["score"].to_numpy())))
         rows.append((*key, fitted.value, len(values)))
     table = pd.concat(decided).sort_values(["clip_id", "system"], ignore_index=True)
     return table, pd.DataFrame(rows, columns=list(_THRESHOLD_SCHEMA))
 
 
-def _threshold(normal_scores: NDArray[np.float64], key: Sequence[str], config: Mapping[str, Any]) -> Threshold:
-    from dcase_asd.scores.thresholds import false_alarm_threshold, gamma_threshold
+def _threshold(
+    normal_scores: NDArray[np.float64], key: Sequence[str], config: Mapping[str, Any], boundary: float | None
+) -> Threshold:
+    from dcase_asd.scores.thresholds import false_alarm_threshold, gamma_threshold, own_threshold
 
     try:
         if config["threshold"] == "gamma":
             return gamma_threshold(normal_scores)
+        if config["threshold"] == "own" and boundary is not None:
+            return own_threshold(normal_scores, boundary=boundary)
         return false_alarm_threshold(normal_scores, rate=config["false_alarm_rate"])
     except DataError as error:
         raise DataError(

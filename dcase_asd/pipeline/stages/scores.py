@@ -17,6 +17,7 @@ from dcase_asd.features.segments import Embeddings
 from dcase_asd.features.store import FeatureFolder
 from dcase_asd.io.arrays import save_array
 from dcase_asd.io.tables import read_table, write_table
+from dcase_asd.pipeline.labelled import POSITIVES, learns_from_labels
 from dcase_asd.pipeline.stage import Context, Stage, Unit
 from dcase_asd.pipeline.stages.detectors import CALIBRATION, detector_input, detector_units, embedding_folder
 from dcase_asd.pipeline.stages.manifests import target_machines
@@ -25,9 +26,11 @@ from dcase_asd.scores.pooling import pool_map, pool_segments
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["LEVEL_SYSTEMS", "SCORE_SCHEMA", "ScoresStage"]
+__all__ = ["HELD_OUT_POSITIVES", "LEVEL_SYSTEMS", "SCORE_SCHEMA", "ScoresStage"]
 
 SCORE_SCHEMA = {"clip_id": "str", "system": "str", "score": "float"}
+#: Scores of held-out training clips of the positive class, beside ``calibration.csv``, where a detector learns from labels.
+HELD_OUT_POSITIVES = "calibration_anomalies"
 #: The trivial detector: the clip's level alone, taken either way round.
 LEVEL_SYSTEMS = {"level_up": 1.0, "level_down": -1.0}
 _BATCH = 64
@@ -85,6 +88,9 @@ class ScoresStage(Stage):
         test = _score_test(Embeddings.read(source / "test"), unit, models)
         write_table(out / "scores.csv", _pooled(test, unit))
         write_table(out / "calibration.csv", _pooled(_score_held_out(Embeddings.read(source / "train"), unit, models), unit))
+        if learns_from_labels(unit.config):
+            positive = _score_held_out(Embeddings.read(source / POSITIVES), unit, models, which="anomalies")
+            write_table(out / f"{HELD_OUT_POSITIVES}.csv", _pooled(positive, unit))
         save_array(out / "segments.npy", np.stack(list(test.systems.values()), axis=1).astype(np.float32))
         _write_segments(out / "segments.csv", test)
         context.log(f"{len(test.systems)} systems, {len(set(test.clip_id))} clips, pooled by {unit.config['aggregation']}")
@@ -111,17 +117,18 @@ def _score_test(embeddings: Embeddings, unit: Unit, models: Path) -> _Scored:
     return _score_rows(embeddings, unit, chosen)
 
 
-def _score_held_out(embeddings: Embeddings, unit: Unit, models: Path) -> _Scored:
-    """Score held-out normal segments, each by the model that did not see it."""
+def _score_held_out(embeddings: Embeddings, unit: Unit, models: Path, *, which: str = "clips") -> _Scored:
+    """Score held-out normal segments (or, of ``which`` ``anomalies``, positive ones), each by the model that did not see it."""
     chosen: list[tuple[NDArray[np.int64], Path]] = []
     for path in sorted(models.glob(f"*/*/{CALIBRATION}")):
-        clips = set(json.loads(path.read_text(encoding="utf-8"))["clips"])
+        clips = set(json.loads(path.read_text(encoding="utf-8"))[which])
         rows = np.flatnonzero([c in clips for c in embeddings.meta.clip_id])
         if len(rows):
             chosen.append((rows, path.parent))
     if not chosen:
+        kind = "normal" if which == "clips" else "positive"
         raise DataError(
-            f"{unit.name}: no normal clip was held out to calibrate; lower split.source_fraction or use fit_split: all"
+            f"{unit.name}: no {kind} clip was held out to calibrate; lower split.source_fraction or use fit_split: all"
         )
     return _score_rows(embeddings, unit, chosen)
 

@@ -1,7 +1,8 @@
-"""Stage 9: the challenge submission, written and validated."""
+"""Stage 9: the challenge submission, or answers for unlabelled pictures, written and validated."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,6 +68,9 @@ class SubmitStage(Stage):
         """Write the submission, or say why there is none."""
         del work
         config, year = unit.config, unit.config["submit"]["year"]
+        if config["submit"]["format"] == "id_label":
+            write_json(out / "submission.json", _predictions(context, config, out))
+            return
         if not year:
             write_json(out / "submission.json", {"archives": [], "note": "submit.year is 0: no submission was asked for"})
             return
@@ -110,6 +114,30 @@ class SubmitStage(Stage):
             raise StageError(f"{out}/submission.json was not written")
 
 
+def _predictions(context: Context, config: Mapping[str, Any], out: Path) -> dict[str, Any]:
+    """Write one table of answers a system, check each as a reader would, and return the record."""
+    from dcase_asd.submission.id_label import check_id_label, write_id_label
+
+    manifest = Manifest.read(context.folders["manifests"] / "manifest.csv").select(subset="eval", split="test")
+    if not len(manifest):
+        return {"archives": [], "predictions": [], "note": "the corpus has no unlabelled pictures"}
+    names = {clip: Path(path).name for clip, path in zip(manifest.table["clip_id"], manifest.table["path"], strict=True)}
+    decisions = _table(context, "evaluate", "decisions.csv", DECISION_SCHEMA, config)
+    written, columns = [], config["submit"]["columns"]
+    for system in _systems(context, config):
+        _require_decided(system, decisions)
+        own = decisions[(decisions["system"] == system) & decisions["clip_id"].isin(names)]
+        labels = {names[clip]: int(value) for clip, value in zip(own["clip_id"], own["decision"], strict=True)}
+        path = out / f"predictions_{re.sub(r'[^A-Za-z0-9_.-]+', '_', system)}.csv"
+        write_id_label(path, labels, columns=columns)
+        problems = check_id_label(path, ids=names.values(), columns=columns)
+        if problems:
+            raise StageError("the answers just written are not valid:\n" + "\n".join(map(str, problems[:10])))
+        context.log(f"{path.name}: {sum(labels.values())} of {len(labels)} pictures positive")
+        written.append(path.name)
+    return {"archives": [], "predictions": written}
+
+
 def missing_sections(manifest: Manifest, year: int) -> dict[str, list[str]]:
     """Return the evaluation machines of which the manifest has some sections of the year only, and those it lacks."""
     wanted = year_format(year).evaluation
@@ -139,8 +167,7 @@ def _entry(context: Context, config: Mapping[str, Any], system: str, manifest: M
 
     scores = _table(context, "ensemble", "scores.csv", SCORE_SCHEMA, config)
     decisions = _table(context, "evaluate", "decisions.csv", DECISION_SCHEMA, config)
-    if system not in set(decisions["system"]):
-        raise StageError(f"submit.systems: {system!r} is not evaluated in stage 8; add it to evaluate.systems")
+    _require_decided(system, decisions)
     clips = manifest.table[["clip_id", "machine", "section", "domain", "path"]]
     clips = clips.merge(scores[scores["system"] == system], on="clip_id", how="left", validate="one_to_one")
     clips = clips.drop(columns="system").merge(decisions[decisions["system"] == system], on="clip_id", how="left")
@@ -168,6 +195,11 @@ def _entry(context: Context, config: Mapping[str, Any], system: str, manifest: M
         macs=_macs(context, config, detectors, sorted(set(manifest.machines))),
         results=_results(context, config, system),
     )
+
+
+def _require_decided(system: str, decisions: pd.DataFrame) -> None:
+    if system not in set(decisions["system"]):
+        raise StageError(f"submit.systems: {system!r} is not evaluated in stage 8; add it to evaluate.systems")
 
 
 def _feature_names(config: Mapping[str, Any], detectors: Sequence[str]) -> list[str]:

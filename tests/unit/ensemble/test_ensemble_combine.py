@@ -87,7 +87,7 @@ def test_vote_shares() -> None:
         vote.Vote(vote.Config(weights={"a": 0.0})).combine(_table(a=A))
 
 
-def test_the_weights_of_seed_000_make_logistic_regression_a_bystander() -> None:
+def test_the_printed_weights_make_logistic_regression_a_bystander() -> None:
     weights = {"lr": 0.2164, "svm": 0.2560, "cnn": 0.2643, "resnet": 0.2633}
     found = vote.analyse(weights)
     assert len(found.patterns) == 16
@@ -117,3 +117,29 @@ def test_a_tie_on_paper_is_no_majority() -> None:
 def test_impossible_weights_are_refused(weights: dict) -> None:
     with pytest.raises(ConfigError):
         vote.analyse(weights)
+
+
+def test_weights_from_held_out_clips_are_the_shares_of_accuracy() -> None:
+    normal = _table(good=[-1, -2, -3, -4], fair=[-1, 1, -1, 1], shifted=[4, 4, 4, 6])
+    positive = _table(good=[1, 2, 3, 4], fair=[1, 1, -1, -1], shifted=[6, 6, 6, 6])
+    found = vote.accuracy_weights(normal, positive, members=["good", "fair", "shifted"], thresholds={"shifted": 5.0})
+    assert found.accuracy == {"good": 1.0, "fair": 0.5, "shifted": 7 / 8}
+    assert found.weights == pytest.approx({"good": 8 / 19, "fair": 4 / 19, "shifted": 7 / 19})
+    assert (found.n_normal, found.n_positive) == (4, 4)
+    with pytest.raises(DataError, match="nothing to weigh by"):
+        vote.accuracy_weights(positive, normal, members=["good"])
+
+
+def test_the_printed_weights_are_the_printed_accuracies() -> None:
+    """Table V of Argese and Degni; their figures are fractions of one set of clips, here one of ten thousand a class."""
+    accuracy = {"lr": 0.8101, "svm": 0.9582, "cnn": 0.9896, "resnet": 0.9857}
+    n = 10_000
+    right = pd.DataFrame({name: np.where(np.arange(n) < round(value * n), 1.0, -1.0) for name, value in accuracy.items()})
+    positive = right.rename_axis("clip_id").reset_index().melt("clip_id", var_name="system", value_name="score")
+    found = vote.accuracy_weights(positive.assign(score=-positive["score"]), positive, members=list(accuracy))
+    assert {name: round(value, 4) for name, value in found.weights.items()} == {
+        "lr": 0.2164,
+        "svm": 0.2560,
+        "cnn": 0.2643,
+        "resnet": 0.2633,
+    }

@@ -46,7 +46,7 @@ def run(tmp_path, monkeypatch):
     monkeypatch.setattr(stage_7.Manifest, "read", lambda _: FakeManifest)
 
     def go(ensembles):
-        config = {"ensembles": resolved(ensembles)["ensembles"], "statistics": "calibration", "rule": "dcase2023"}
+        config = {"ensembles": resolved(ensembles)["ensembles"], "statistics": "calibration", "rule": "dcase2023", "decided": []}
         unit = Unit("0", config=config, inputs={"scores": [f"{d}/0/fän" for d in SYSTEMS]})
         folders = {"manifests": tmp_path, "scores": tmp_path / "6_scores é"}
         stage_7.EnsembleStage().run(Context(config, folders, Resources(), lambda _: None), unit, tmp_path / "out", tmp_path)
