@@ -17,6 +17,8 @@ from dcase_asd.errors import ConfigError, nearest
 __all__ = ["apply_overrides", "build", "configclass", "load_yaml", "merge", "parse_override", "to_dict"]
 
 T = TypeVar("T")
+#: What PyYAML raises, beside its own, on text such as ``!!timestamp x`` (AttributeError) or ``[`` many times (RecursionError).
+_YAML_ERRORS = (ValueError, AttributeError, TypeError, LookupError, ArithmeticError, RecursionError)
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)
@@ -74,9 +76,8 @@ def load_yaml(path: str | os.PathLike[str]) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{source}: cannot read the configuration ({error})") from error
     try:
-        _refuse_aliases_and_duplicates(yaml.compose(text, Loader=yaml.SafeLoader), source)
-        value = yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        value = _parse(text, str(source))
+    except (yaml.YAMLError, *_YAML_ERRORS) as error:
         raise ConfigError(f"{source}: not valid YAML: {error}") from error
     if value is None:
         return {}
@@ -91,7 +92,7 @@ def parse_override(text: str) -> tuple[tuple[str, ...], Any]:
     Raises
     ------
     ConfigError
-        If there is no ``=``, a key part is empty, or the value is not YAML.
+        If there is no ``=``, a key part is empty, or the value is not YAML, has aliases or repeats a key.
     """
     import yaml
 
@@ -100,8 +101,8 @@ def parse_override(text: str) -> tuple[tuple[str, ...], Any]:
     if not sign or not all(parts):
         raise ConfigError(f"override {text!r} is not of the form a.b=value")
     try:
-        return parts, yaml.safe_load(value)
-    except yaml.YAMLError as error:
+        return parts, _parse(value, f"override {key}")
+    except (yaml.YAMLError, *_YAML_ERRORS) as error:
         raise ConfigError(f"override {text!r}: the value is not valid YAML ({error})") from error
 
 
@@ -157,7 +158,14 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-def _refuse_aliases_and_duplicates(node: Any, source: Path) -> None:
+def _parse(text: str, where: str) -> Any:
+    import yaml
+
+    _refuse_aliases_and_duplicates(yaml.compose(text, Loader=yaml.SafeLoader), where)
+    return yaml.safe_load(text)
+
+
+def _refuse_aliases_and_duplicates(node: Any, source: str) -> None:
     import yaml
 
     seen: set[int] = set()

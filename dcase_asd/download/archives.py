@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import lzma
 import re
 import shutil
 import stat
@@ -19,6 +20,8 @@ _BLOCK = 1 << 18
 #: PCM audio shrinks by less than 10 in a zip; small archives of silence may shrink more, so the ratio counts from 64 MiB on.
 _MAX_RATIO = 100
 _RATIO_FREE = 64 << 20
+#: What zipfile raises on damaged archives: NotImplementedError is a RuntimeError, IndexError comes of an empty member name.
+_ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, EOFError, RuntimeError, ValueError, IndexError)
 
 
 def unpack(archive: Path, folder: Path, *, progress: Callable[[int, int], None] | None = None) -> dict[str, int]:
@@ -60,7 +63,7 @@ def unpack(archive: Path, folder: Path, *, progress: Callable[[int, int], None] 
                 if progress is not None:
                     progress(done, total)
         return _merge(partial, folder, members, archive)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError) as error:
+    except _ZIP_ERRORS as error:
         raise DataError(f"{archive}: cannot be unpacked ({error}); remove it and fetch it again") from error
     finally:
         remove_tree(partial)
@@ -87,7 +90,7 @@ def _judge(items: Sequence[zipfile.ZipInfo], archive: Path, folder: Path) -> Non
 def _fault(item: zipfile.ZipInfo) -> str:
     name, path = item.filename, PurePosixPath(item.filename)
     mode = item.external_attr >> 16
-    if "\0" in item.orig_filename or not name.strip("/"):
+    if "\0" in item.orig_filename or not path.parts or not name.strip("/"):
         return "an empty name or a zero byte in it"
     if path.is_absolute() or "\\" in name or re.match(r"[A-Za-z]:", name):
         return "an absolute path, a drive letter or a backslash"

@@ -79,6 +79,9 @@ class Config:
     epochs, batch_size, optimiser, learning_rate, weight_decay, schedule, grad_clip, precision, channels_last,
     checkpoint_minutes, loader_threads, tensorboard :
         See :class:`~dcase_asd.training.contract.TrainConfig`.
+    n_processes : int
+        Processes that train one model together (on GPUs: one each), every batch cut among them. Another number gives another
+        result, within what seeds do: batch normalisation sees a part of the batch, sums have another order.
     return_map : bool or None
         Whether embedding also gives a map; None: if a flow is trained on it.
     map_layer : int
@@ -135,6 +138,7 @@ class Config:
     checkpoint_minutes: float = 2.0
     loader_threads: int = -1
     tensorboard: bool = False
+    n_processes: int = 1
     return_map: bool | None = None
     map_layer: int = 4
     map_frames: int = 0
@@ -167,6 +171,8 @@ class Config:
             raise ConfigError(f"target_domain_share: expected between 0 and 1, got {self.target_domain_share}")
         if (self.epochs or 0) < 1 or (self.batch_size or 0) < 2 or (self.batch_size or 0) % 2:
             raise ConfigError(f"expected epochs >= 1 and an even batch_size >= 2, got {self.epochs} and {self.batch_size}")
+        if self.n_processes < 1 or (self.batch_size or 0) % (2 * self.n_processes):
+            raise ConfigError(f"n_processes {self.n_processes}: half of batch_size {self.batch_size} must be a multiple of it")
         self._check_map()
         self._check_flow()
 
@@ -218,9 +224,14 @@ class OutlierExposure(Extractor[Config]):
             If ``checkpoint`` is ``best`` and no clips are held out, the pretrained weights do not fit, or ``gain_db`` is given
             and the features are not logarithmic.
         """
-        from dcase_asd.extractors._shared import exposure, exposure_model
-        from dcase_asd.training import loop
+        from dcase_asd.extractors._shared import exposure, exposure_model, several_processes
+        from dcase_asd.training import distributed, loop
 
+        if self.config.n_processes > 1 and not distributed.started():
+            n_processes = self.config.n_processes
+            self._device = device
+            several_processes.fit(self, data, seed=seed, workdir=workdir, device=device, log=log, n_processes=n_processes)
+            return
         if data.segment_frames < 1:
             raise ConfigError("outlier_exposure learns from segments of one length; set segments.length_s above 0")
         clips = exposure.open_clips(data, supplemental_noise=self.config.supplemental_noise)

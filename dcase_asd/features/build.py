@@ -24,6 +24,7 @@ from dcase_asd.features.statistics import Moments, write_statistics
 from dcase_asd.io.arrays import load_array
 from dcase_asd.io.atomic import write_json
 from dcase_asd.io.tables import write_table
+from dcase_asd.io.workers import run_in_processes
 from dcase_asd.manifests.schema import Manifest
 
 __all__ = ["build_machine", "write_feature_json"]
@@ -165,22 +166,10 @@ def _chunks(clips: tuple[Clip, ...], nj: int) -> list[tuple[Clip, ...]]:
 
 
 def _run(function: Callable[[_Job], Any], jobs: list[_Job], *, nj: int) -> Iterator[Any]:
-    if nj == 1 or len(jobs) == 1:
-        for job in jobs:
-            with _one_thread():
-                result = function(job)
-            yield result
-        return
-    from functools import partial
-
-    from joblib.externals.loky import ProcessPoolExecutor
-
-    # a pool of its own: joblib's shared one can be torn down by an earlier, abandoned call while this one waits for it
-    with ProcessPoolExecutor(max_workers=min(nj, len(jobs))) as pool:
-        yield from pool.map(partial(_in_worker, function), jobs)
+    return run_in_processes(_with_one_thread, [(function, job) for job in jobs], nj=nj, ordered=True)
 
 
-def _in_worker(function: Callable[[_Job], Any], job: _Job) -> Any:
+def _with_one_thread(function: Callable[[_Job], Any], job: _Job) -> Any:
     with _one_thread():
         return function(job)
 

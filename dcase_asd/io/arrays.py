@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,9 @@ from numpy.typing import NDArray
 
 from dcase_asd.errors import FormatError
 from dcase_asd.io.atomic import atomic_path
+
+#: What numpy's reader raises on damaged headers, over and above what it documents.
+_NPY_ERRORS = (ValueError, OSError, EOFError, SyntaxError, TokenError, TypeError, OverflowError, MemoryError, RecursionError)
 
 __all__ = ["load_array", "load_tensors", "save_array", "save_tensors"]
 
@@ -39,7 +43,7 @@ def load_array(path: str | os.PathLike[str], *, mmap: bool = True) -> NDArray[An
         array = np.load(source, mmap_mode="r" if mmap else None, allow_pickle=False)
     except FileNotFoundError as error:
         raise FormatError(f"{source}: no such array file; re-run the stage that writes it") from error
-    except (ValueError, OSError, EOFError) as error:
+    except _NPY_ERRORS as error:
         raise FormatError(f"{source}: not a readable .npy array ({error}); re-run the stage that writes it") from error
     if not isinstance(array, np.ndarray):
         raise FormatError(f"{source}: expected one .npy array, found an archive")

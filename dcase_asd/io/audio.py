@@ -9,6 +9,7 @@ import os
 import struct
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,10 @@ from dcase_asd.errors import AudioError
 from dcase_asd.io.atomic import atomic_path
 
 __all__ = ["AudioHeader", "missing_bytes", "read_audio", "read_header", "select_channel", "write_audio"]
+
+
+#: Values that are made room for on a header's word alone: 64 MiB of float32, 17 minutes of one channel at 16 kHz.
+_BLOCK_VALUES = 2**24
 
 
 @dataclass(frozen=True)
@@ -82,7 +87,7 @@ def read_audio(path: str | os.PathLike[str], *, start: int = 0, stop: int | None
         with soundfile.SoundFile(str(path)) as stream:
             expected = (stream.frames if stop is None else min(stop, stream.frames)) - start
             stream.seek(start)
-            samples = stream.read(max(expected, 0), dtype="float32", always_2d=True)
+            samples = _samples(stream, max(expected, 0))
             rate = int(stream.samplerate)
     except (soundfile.SoundFileError, OSError, RuntimeError) as error:
         raise AudioError(f"{path}: not a readable recording ({error}); expected wav, flac, ogg or mp3") from error
@@ -92,6 +97,20 @@ def read_audio(path: str | os.PathLike[str], *, start: int = 0, stop: int | None
         bad = int(np.flatnonzero(~np.isfinite(samples).all(axis=1))[0]) + start
         raise AudioError(f"{path}: sample {bad} is NaN or infinite; repair or remove the recording")
     return np.ascontiguousarray(samples.T), rate
+
+
+def _samples(stream: Any, n_samples: int) -> NDArray[np.float32]:
+    """Read ``[sample, channel]``; memory follows what the file holds, not what its header claims to hold."""
+    block = max(1, _BLOCK_VALUES // stream.channels)
+    if n_samples <= block:
+        return np.asarray(stream.read(n_samples, dtype="float32", always_2d=True))
+    parts: list[NDArray[np.float32]] = []
+    left = n_samples
+    while left:
+        part = stream.read(min(block, left), dtype="float32", always_2d=True)
+        parts.append(part)
+        left = left - len(part) if len(part) else 0
+    return np.concatenate(parts)
 
 
 def missing_bytes(path: Path) -> int:

@@ -64,4 +64,4 @@ def _numbers(source: Path, column: pd.Series, kind: str) -> pd.Series:
         row = int(bad.to_numpy().argmax())
         raise FormatError(f"{source}: row {row + 2}, column {column.name!r}: {column.iloc[row]!r} is not {kind}")
     # float() is exact where the fast parser may be one bit off
-    return column.map(lambda v: float(v) if v else float("nan")) if kind == "float" else values.astype("int64")
+    return column.map(lambda v: float(v) if v.strip() else float("nan")) if kind == "float" else values.astype("int64")

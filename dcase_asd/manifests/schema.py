@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from dcase_asd.errors import ManifestError
@@ -85,7 +86,10 @@ class Manifest:
         write_table(path, self.table)
 
     def validated(self, where: str) -> Manifest:
-        """Return self if every row fits the schema; else raise ``ManifestError`` naming file, row and value."""
+        """Return self if every row fits the schema; else raise ``ManifestError`` naming file, row and value.
+
+        Machines and sections become names of folders, and paths are looked up below the data root: none may lead elsewhere.
+        """
         for column, allowed in _CHOICES.items():
             bad = ~self.table[column].isin(allowed)
             if bad.any():
@@ -97,6 +101,16 @@ class Manifest:
         if twice.any():
             row = int(twice.to_numpy().argmax())
             raise ManifestError(f"{where}: row {row + 2}: clip_id {self.table['clip_id'].iloc[row]!r} stands twice")
+        for column, fits, wanted in (
+            ("machine", _is_name, "a name without '/', '\\' or control characters, as it becomes a folder"),
+            ("section", _is_name, "a name without '/', '\\' or control characters, as it becomes a folder"),
+            ("path", _leads_below, "a path below the data root, with '/' and without '..'"),
+            ("attributes", _is_object_of_text, "a JSON object of text values"),
+        ):
+            bad_values = {value for value in self.table[column].unique() if not fits(value)}
+            if bad_values:
+                row = int(self.table[column].isin(bad_values).to_numpy().argmax())
+                raise ManifestError(f"{where}: row {row + 2}: {column} {self.table[column].iloc[row]!r} is not {wanted}")
         return self
 
     def select(self, **columns: str | Iterable[str]) -> Manifest:
@@ -163,6 +177,24 @@ class Labels:
 
     def __len__(self) -> int:
         return len(self.table)
+
+
+def _is_name(text: object) -> bool:
+    return isinstance(text, str) and text not in {"", ".", ".."} and text.isprintable() and not {"/", "\\"} & set(text)
+
+
+def _leads_below(text: object) -> bool:
+    if not isinstance(text, str) or not text.strip("/") or "\0" in text:
+        return False
+    return not PurePosixPath(text).is_absolute() and ".." not in PurePosixPath(text).parts
+
+
+def _is_object_of_text(text: object) -> bool:
+    try:
+        value = json.loads(str(text))
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(value, dict) and all(isinstance(item, str) for item in value.values())
 
 
 def dump_attributes(attributes: Mapping[str, str] | str) -> str:

@@ -14,11 +14,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+import lzma
 import os
 import shutil
 import stat
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -37,7 +39,10 @@ CONFIG = "config.json"
 # A bundle with PANNs weights has 0.35 GB and some dozen files; far beyond that it is an attack or a mistake.
 _MAX_BYTES = 4 * 2**30
 _MAX_FILES = 1000
+_MAX_NAME = 200
 _COPY_BYTES = 2**20
+# What zipfile raises on damaged archives: NotImplementedError is a RuntimeError, IndexError comes of an empty member name.
+_ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, EOFError, RuntimeError, ValueError, IndexError)
 
 
 @contextlib.contextmanager
@@ -77,7 +82,7 @@ def is_bundle(path: str | os.PathLike[str]) -> bool:
         else:
             with zipfile.ZipFile(source) as archive:
                 text = archive.read(CONFIG).decode()
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile):
+    except (KeyError, *_ZIP_ERRORS):
         return False
     return FORMAT in text
 
@@ -101,7 +106,7 @@ def opened(path: str | os.PathLike[str]) -> Iterator[Path]:
         try:
             with zipfile.ZipFile(source) as archive:
                 _unpack(archive, Path(folder), source)
-        except (zipfile.BadZipFile, OSError, EOFError, RuntimeError, NotImplementedError, ValueError) as error:
+        except _ZIP_ERRORS as error:
             raise FormatError(f"{source}: not a readable bundle ({error}); make it with dcase-asd fit") from error
         yield Path(folder)
 
@@ -186,4 +191,5 @@ def _unpack(archive: zipfile.ZipFile, folder: Path, source: Path) -> None:
 
 def _harmless(name: str) -> bool:
     path = PurePosixPath(name)
-    return bool(name) and not path.is_absolute() and ".." not in path.parts and not {"\\", ":", "\0"} & set(name)
+    leads_out = path.is_absolute() or ".." in path.parts or {"\\", ":", "\0"} & set(name)
+    return bool(path.parts) and len(name) <= _MAX_NAME and not leads_out

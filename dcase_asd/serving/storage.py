@@ -80,7 +80,7 @@ def load_scorer(cls: type[S], path: str | os.PathLike[str]) -> S:
             return _restore(cls, folder, record)
         except DcaseAsdError as error:
             raise FormatError(f"{name}: cannot be used ({error})") from error
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError, IndexError) as error:
             raise FormatError(f"{name}: {bundle.CONFIG} does not fit its files ({error!r}); make the bundle again") from error
 
 

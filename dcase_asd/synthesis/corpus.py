@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dcase_asd.errors import UnknownNameError, UsageError
+from dcase_asd.io.workers import run_in_processes
 
 if TYPE_CHECKING:
     from dcase_asd.synthesis.layout import Clip, Plan
@@ -169,24 +171,12 @@ def _record_all(clips: Sequence[Clip], folder: Path, *, wanted: Mapping[str, Any
 
     for parent in sorted({(folder / clip.path).parent for clip in clips}):
         parent.mkdir(parents=True, exist_ok=True)
-    duration_s = size_of(wanted["size"]).duration_s
-    chunks = [clips[i : i + _CHUNK] for i in range(0, len(clips), _CHUNK)]
-    job = {"folder": folder, "duration_s": duration_s, "seed": wanted["seed"], "difficulty": wanted["difficulty"]}
-    done = 0
-    if nj == 1:
-        for chunk in chunks:
-            done += _record_chunk(chunk, **job)
-            yield done
-        return
-    from joblib import Parallel, delayed
-
-    workers = Parallel(n_jobs=min(nj, len(chunks)), return_as="generator_unordered")
-    for count in workers(delayed(_record_chunk)(chunk, **job) for chunk in chunks):
-        done += count
-        yield done
+    settings = (folder, size_of(wanted["size"]).duration_s, wanted["seed"], wanted["difficulty"])
+    chunks = [(clips[i : i + _CHUNK], *settings) for i in range(0, len(clips), _CHUNK)]
+    yield from itertools.accumulate(run_in_processes(_record_chunk, chunks, nj=nj))
 
 
-def _record_chunk(clips: Sequence[Clip], *, folder: Path, duration_s: float, seed: int, difficulty: float) -> int:
+def _record_chunk(clips: Sequence[Clip], folder: Path, duration_s: float, seed: int, difficulty: float) -> int:
     import soundfile
 
     from dcase_asd.synthesis.machines import machine_of

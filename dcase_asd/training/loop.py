@@ -2,6 +2,7 @@
 
 On a CPU, a run that was killed and started again ends with the same bits as one that ran through: every batch and every
 random number is a function of (seed, step), and a checkpoint holds the rest. On CUDA, torch's own kernels limit that.
+For training by several processes see :mod:`dcase_asd.training.distributed`.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from dcase_asd.io.hashing import sha256_json
 from dcase_asd.training import curves, optimisers
 from dcase_asd.training.checkpoint import Progress, load_checkpoint, model_arrays, save_checkpoint, set_model
 from dcase_asd.training.contract import Batch, BatchSource, TrainConfig, TrainResult
+from dcase_asd.training.distributed import Group, joined
 from dcase_asd.training.precision import autocast, grad_scaler, resolve_precision
 from dcase_asd.training.prefetch import Prefetcher, loader_threads
 from dcase_asd.training.seeding import derive, isolated
@@ -74,13 +76,14 @@ def train(
         If a loss is not finite (term and step named, the layer too where the model raises ``FloatingPointError`` with it; the
         last checkpoint stays), or the checkpoint is another run's.
     """
-    model.to(device)
-    if config.channels_last:
-        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    with isolated(seed, "training", device=device):
-        run = _Run(model, source, config, seed, workdir, device, log, dict(loss_weights or {}))
-        run.start(dict(lr_factors or {}), identity)
-        return run.finish()
+    with joined(model, device) as (model, group):  # noqa: PLR1704 - the same model, ready for its group
+        model.to(group.device)
+        if config.channels_last:
+            model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        with isolated(seed, "training", device=group.device):
+            run = _Run(model, source, config, seed, workdir, group, log, dict(loss_weights or {}))
+            run.start(dict(lr_factors or {}), identity)
+            return run.finish()
 
 
 def load_best(model: nn.Module, workdir: Path) -> None:
@@ -95,7 +98,7 @@ class _Run:
     config: TrainConfig
     seed: int
     workdir: Path
-    device: str
+    group: Group
     log: Callable[[str], None]
     weights: dict[str, float]
     best: dict[str, NDArray[Any]] | None = field(default=None, init=False)
@@ -103,7 +106,7 @@ class _Run:
     def start(self, lr_factors: dict[str, float], identity: object) -> None:
         """Build the optimiser and take up the last checkpoint, if there is one."""
         config = self.config
-        self.precision = resolve_precision(config.precision, self.device)
+        self.precision = resolve_precision(config.precision, self.group.device)
         self.n_steps = config.steps or config.epochs * self.source.steps_per_epoch
         groups = optimisers.parameter_groups(self.model, lr_factors, eps=config.group_eps)
         self.optimiser = optimisers.make_optimiser(
@@ -113,25 +116,30 @@ class _Run:
             weight_decay=config.weight_decay,
             beta1=config.beta1,
         )
-        self.scaler = grad_scaler(self.precision, self.device)
+        self.scaler = grad_scaler(self.precision, self.group.device)
         shapes = {name: list(value.shape) for name, value in self.model.state_dict().items()}
         settings = {key: value for key, value in to_dict(config).items() if key not in _FREE}
         told = [settings, self.seed, shapes, self.weights, lr_factors, self.n_steps, identity]
+        told += [self.group.size] if self.group.size > 1 else []
         self.progress = Progress(sha256_json(told), self.seed)
         if (self.workdir / "last.safetensors").is_file():
             self._resume()
+        self.group.wait()  # until all have read it: process 0 writes the next one
+        self.forward = self.group.wrapped(self.model)
         self.saved_at = time.monotonic()
         self.board = (
-            curves.open_tensorboard(self.workdir / "tensorboard", step=self.progress.step) if config.tensorboard else None
+            curves.open_tensorboard(self.workdir / "tensorboard", step=self.progress.step)
+            if config.tensorboard and self.group.leads
+            else None
         )
 
     def finish(self) -> TrainResult:
         """Run the remaining steps."""
         progress, per_epoch = self.progress, self.source.steps_per_epoch
         unsaved = False
-        n_threads = loader_threads(self.config.loader_threads, self.device)
+        n_threads = loader_threads(self.config.loader_threads, self.group.device)
         with Prefetcher(self.source, n_steps=self.n_steps, n_threads=n_threads) as batches:
-            while progress.step < self.n_steps:
+            while progress.step < self.n_steps and not self._exhausted():
                 self._step(progress.step, batches.batch(progress.step))
                 progress.step += 1
                 ended = progress.step % per_epoch == 0 or progress.step == self.n_steps
@@ -145,12 +153,12 @@ class _Run:
         return TrainResult(progress.step, progress.history, progress.best_epoch)
 
     def _step(self, step: int, batch: Batch) -> None:
-        torch.manual_seed(derive(self.seed, "step", step))
-        rate, momentum = optimisers.rate_factor(self.config.schedule, step, self.n_steps)
-        optimisers.set_rates(self.optimiser, learning_rate=self.config.learning_rate * rate, momentum=momentum)
+        torch.manual_seed(derive(self.seed, "step", step, *([self.group.rank] if self.group.rank else [])))
+        _, momentum = optimisers.rate_factor(self.config.schedule, step, self.n_steps)
+        optimisers.set_rates(self.optimiser, learning_rate=self._rate(step), momentum=momentum)
         self.model.train()
         try:
-            terms, total = self._losses(batch)
+            terms, total = self._losses(self.forward, self.group.share(batch))
         except FloatingPointError as error:  # a model that knows which of its layers went wrong
             raise TrainingError(f"{error} at step {step} of {self.n_steps}; {self._kept()}") from error
         self._note(terms, total, step)
@@ -162,10 +170,10 @@ class _Run:
         self.scaler.step(self.optimiser)
         self.scaler.update()
 
-    def _losses(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor]:
+    def _losses(self, model: nn.Module, batch: Batch) -> tuple[dict[str, Tensor], Tensor]:
         placed = {name: self._place(value) for name, value in batch.items()}
-        with autocast(self.precision, self.device):
-            terms: dict[str, Tensor] = self.model(placed)
+        with autocast(self.precision, self.group.device):
+            terms: dict[str, Tensor] = model(placed)
         unknown = sorted(self.weights.keys() - terms.keys())
         if unknown:
             raise TrainingError(f"loss weights name {', '.join(unknown)}; the model gives {', '.join(sorted(terms))}")
@@ -174,12 +182,13 @@ class _Run:
 
     def _place(self, value: Tensor) -> Tensor:
         if value.ndim == 4 and self.config.channels_last:
-            return value.to(self.device, memory_format=torch.channels_last, non_blocking=True)
-        return value.to(self.device, non_blocking=True)
+            return value.to(self.group.device, memory_format=torch.channels_last, non_blocking=True)
+        return value.to(self.group.device, non_blocking=True)
 
     def _note(self, terms: Mapping[str, Tensor], total: Tensor, step: int) -> None:
         progress = self.progress
-        for name, value in self._numbers(terms, total).items():
+        numbers = self._numbers(terms, total)
+        for name, value in zip(numbers, self.group.mean(list(numbers.values())), strict=True):
             if not math.isfinite(value):
                 raise TrainingError(f"loss {name!r} is {value} at step {step} of {self.n_steps}; {self._kept()}")
             progress.sums[name] = progress.sums.get(name, 0.0) + value
@@ -198,20 +207,37 @@ class _Run:
 
     def _end_epoch(self, epoch: int) -> None:
         progress = self.progress
-        row: dict[str, float | None] = {"epoch": epoch, "step": progress.step, "learning_rate": self._rate()}
+        self.group.agree(self.model)
+        rate = self._rate(progress.step - 1)
+        row: dict[str, float | None] = {"epoch": epoch, "step": progress.step, "learning_rate": rate}
         row |= {f"train_{name}": value / progress.n_summed for name, value in progress.sums.items()}
         progress.sums, progress.n_summed = {}, 0
         if epoch % self.config.valid_epochs == 0 or progress.step == self.n_steps:
             row |= self._validate(epoch)
         progress.history.append(row)
-        curves.write_losses(self.workdir / "losses.csv", progress.history)
+        if self.group.leads:
+            curves.write_losses(self.workdir / "losses.csv", progress.history)
         if self.board is not None:
             for name, value in row.items():
                 if value is not None and name not in {"epoch", "step"}:
                     self.board.add_scalar(name, value, progress.step)
 
-    def _rate(self) -> float:
-        return self.config.learning_rate * optimisers.rate_factor(self.config.schedule, self.progress.step - 1, self.n_steps)[0]
+    def _rate(self, step: int) -> float:
+        config = self.config
+        factor = optimisers.rate_factor(config.schedule, step, self.n_steps)[0]
+        if config.schedule == "plateau":
+            factor *= config.plateau_factor ** optimisers.plateau_reductions(self._monitored(), patience=config.plateau_epochs)
+        return config.learning_rate * factor
+
+    def _monitored(self) -> list[float]:
+        values = [row.get(f"valid_{self.config.monitor}") for row in self.progress.history]
+        return [value for value in values if value is not None]
+
+    def _exhausted(self) -> bool:
+        """Return whether the training ends early; decided anew from the history, so that resuming agrees with running through."""
+        patience = self.config.stop_epochs
+        ended = self.progress.step % self.source.steps_per_epoch == 0
+        return 0 < patience <= optimisers.without_improvement(self._monitored()) and ended
 
     def _validate(self, epoch: int) -> dict[str, float | None]:
         sums: dict[str, float] = {}
@@ -221,7 +247,7 @@ class _Run:
             for batch in self.source.valid_batches():
                 n_batches += 1
                 try:
-                    terms, total = self._losses(batch)
+                    terms, total = self._losses(self.model, batch)
                 except FloatingPointError as error:
                     raise TrainingError(f"{error} in validation after epoch {epoch}; {self._kept()}") from error
                 for name, value in self._numbers(terms, total).items():
@@ -230,7 +256,9 @@ class _Run:
         bad = next((name for name, value in means.items() if not math.isfinite(value)), None)
         if bad is not None:
             raise TrainingError(f"{bad} is {means[bad]} after epoch {epoch} (step {self.progress.step}); lower learning_rate")
-        loss = means.get("valid_total")
+        loss = means.get(f"valid_{self.config.monitor}")
+        if loss is None and means:
+            raise TrainingError(f"monitor {self.config.monitor!r}: the model gives {', '.join(sums)}; name one of them")
         if loss is not None and (self.progress.best_loss is None or loss < self.progress.best_loss):
             self.progress.best_loss, self.progress.best_epoch = loss, epoch
             self.best = model_arrays(self.model)
@@ -245,6 +273,8 @@ class _Run:
         return by_epoch or by_time
 
     def _save(self) -> None:
+        if not self.group.leads:
+            return
         # best first: if the run dies in between, the older last checkpoint replays up to the same best
         if self.best is not None:
             save_tensors(self.workdir / "best.safetensors", self.best)
@@ -260,6 +290,7 @@ class _Run:
         self.scaler.load_state_dict(self.progress.scaler)
         if self.progress.best_epoch and not (self.workdir / "best.safetensors").is_file():
             raise TrainingError(f"{self.workdir}: best.safetensors is gone; remove the folder to train from the start")
-        curves.write_losses(self.workdir / "losses.csv", self.progress.history)
+        if self.group.leads:
+            curves.write_losses(self.workdir / "losses.csv", self.progress.history)
         if self.progress.step < self.n_steps:
             self.log(f"training goes on at step {self.progress.step} of {self.n_steps} from {path.name}")

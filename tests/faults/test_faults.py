@@ -18,9 +18,10 @@ import numpy as np
 import pytest
 import tiny
 
+from dcase_asd.detectors import knn
 from dcase_asd.errors import DataError, DcaseAsdError, LockedError, StageError, TrainingError
 from dcase_asd.features import build
-from dcase_asd.io import atomic
+from dcase_asd.io import atomic, workers
 from dcase_asd.pipeline.executors import local
 from dcase_asd.pipeline.lock import stage_lock
 from dcase_asd.pipeline.stage import Resources
@@ -270,6 +271,48 @@ def test_upstream_damage_is_refused_by_a_later_stage_with_verify(done: Path) -> 
     flip(next((done / "recipe").glob(DAMAGED["4_embeddings"])))
     with pytest.raises(StageError, match=r"stage 4 embeddings is stale: file changed on disk: oe/0/fan/test/vector.npy"):
         run(done, stage="5", verify=True)
+
+
+# --- memory -----------------------------------------------------------------------------------------------------------
+
+
+def test_unit_that_runs_out_of_memory(
+    fresh: Path, whole: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def greedy(self: Any, batches: Any, *, seed: int) -> None:
+        np.ones(2**50)  # 8 PiB: no machine gives them
+
+    monkeypatch.setattr(knn.Knn, "fit", greedy)
+    with pytest.raises(StageError, match=r"stage 5 detectors, unit mean_knn/0/fan: .*MemoryError.*\(log: .*\.log\)"):
+        run(fresh)
+    assert "go on with: bash" in capsys.readouterr().err
+    monkeypatch.undo()
+    run(fresh)
+    assert_same(fresh, whole)
+
+
+def eat(path: Path) -> None:
+    """Take memory until the limit of this process stops it."""
+    import resource
+
+    size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (size + 2**27, size + 2**27))
+    path.touch()
+    kept = [bytearray(2**20) for _ in range(2**20)]
+    path.write_bytes(kept[0])
+
+
+def test_worker_that_hits_its_memory_limit(tmp_path: Path) -> None:
+    """Neither the runner nor the next call suffers from it."""
+    try:
+        with pytest.raises((MemoryError, StageError)):
+            local.run([(eat, (tmp_path / "a",)), (abs, (-1,)), (abs, (-2,))], resources=Resources(nj=2), done=lambda _: None)
+        assert (tmp_path / "a").stat().st_size == 0
+    finally:
+        workers.stop_workers()  # that one is under the limit for good
+    finished: list[Any] = []
+    local.run([(abs, (-1,)), (abs, (-2,))], resources=Resources(nj=2), done=finished.append)
+    assert sorted(finished) == [1, 2]
 
 
 # --- the rest ---------------------------------------------------------------------------------------------------------

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import tiny
@@ -40,26 +43,38 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.fixture(scope="module")
-def scheduler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+class Cluster(NamedTuple):
+    address: str
+    scheduler: subprocess.Popen[bytes]
+    workers: list[subprocess.Popen[bytes]]
+
+
+@contextlib.contextmanager
+def cluster(folder: Path, *worker_options: str) -> Iterator[Cluster]:
     """A real scheduler and two worker processes on loopback, started in a folder of their own."""
-    folder = tmp_path_factory.mktemp("cluster")
     options = {"cwd": folder, "env": tiny.environment(), "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     python = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard"]
     file = folder / "scheduler.json"
     running = [subprocess.Popen([*python, "--scheduler-file", str(file)], **options)]  # type: ignore[call-overload]
     worker = [sys.executable, "-m", "distributed.cli.dask_worker", "--nthreads", "1", "--no-dashboard", "--host", "127.0.0.1"]
-    running += [subprocess.Popen([*worker, "--scheduler-file", str(file)], **options) for _ in range(2)]  # type: ignore[call-overload]
-    deadline = time.monotonic() + 100
-    while not (file.is_file() and file.stat().st_size) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    import json
+    worker += ["--scheduler-file", str(file), *worker_options]
+    running += [subprocess.Popen(worker, **options) for _ in range(2)]  # type: ignore[call-overload]
+    try:
+        deadline = time.monotonic() + 100
+        while not (file.is_file() and file.stat().st_size) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        yield Cluster(json.loads(file.read_text())["address"], running[0], running[1:])
+    finally:
+        for process in running:
+            process.terminate()
+        for process in running:
+            process.wait()
 
-    yield json.loads(file.read_text())["address"]
-    for process in running:
-        process.terminate()
-    for process in running:
-        process.wait()
+
+@pytest.fixture(scope="module")
+def scheduler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with cluster(tmp_path_factory.mktemp("cluster")) as started:
+        yield started.address
 
 
 CASES = [("local", ""), ("dask", ""), ("dask", "scheduler"), ("slurm", "local")]
@@ -109,6 +124,66 @@ def test_dask_worker_that_dies_is_replaced_and_errors_come_back(tmp_path: Path) 
     assert set(results) == {"lived", 2}
     with pytest.raises(UnknownNameError, match="did you mean 'knn'"):
         dask.run([(fail, ())], resources=Resources(nj=1), done=results.append)
+
+
+def run_and_kill(root: Path, address: str, kill: Callable[[], None]) -> subprocess.CompletedProcess[str]:
+    """Run the tiny recipe through a scheduler; call ``kill`` while extractors are being trained."""
+    line = [sys.executable, "-m", "dcase_asd", "run", "--recipe", str(root / "recipe"), "--conf", "conf.yaml", "--nj=2"]
+    line += ["--data_root", str(root / "data"), "--executor", "dask", "--address", address]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    running = subprocess.Popen(line, env=tiny.environment(), **pipes)  # type: ignore[call-overload]
+    deadline = time.monotonic() + 200
+    while not list(root.glob("recipe/exp/conf/3_extractor.partial/.work/oe~*")) and time.monotonic() < deadline:
+        assert running.poll() is None, running.communicate()
+        time.sleep(0.01)
+    kill()
+    out, err = running.communicate(timeout=300)
+    return subprocess.CompletedProcess(line, running.returncode, out, err)
+
+
+def small(root: Path) -> Path:
+    tiny.make_corpus(root / "data")
+    return tiny.make_recipe(root / "recipe")
+
+
+def assert_same(recipe: Path, reference: Path) -> None:
+    found, wanted = tiny.outputs(recipe), tiny.outputs(reference)
+    assert found.keys() == wanted.keys()
+    # it names the command, which is another one
+    assert [name for name in wanted if found[name] != wanted[name] and not name.endswith("RESULTS.md")] == []
+
+
+@pytest.mark.slow
+def test_dask_worker_killed_within_a_unit(reference: Path, tmp_path: Path) -> None:
+    """The other worker does it again; the same bytes."""
+    pytest.importorskip("distributed")
+    recipe = small(tmp_path)
+    (tmp_path / "cluster").mkdir()
+    with cluster(tmp_path / "cluster", "--no-nanny") as started:
+        done = run_and_kill(tmp_path, started.address, started.workers[0].kill)
+    assert done.returncode == 0, done.stderr
+    assert_same(recipe, reference / "recipe")
+
+
+@pytest.mark.slow
+def test_dask_scheduler_killed_within_a_stage(reference: Path, tmp_path: Path) -> None:
+    """One clean error, and the next run goes on, with another executor even."""
+    pytest.importorskip("distributed")
+    recipe = small(tmp_path)
+    (tmp_path / "cluster").mkdir()
+    with cluster(tmp_path / "cluster", "--no-nanny") as started:
+
+        def kill() -> None:
+            started.scheduler.kill()
+            for worker in started.workers:  # as the table says: they write on until their unit ends
+                worker.kill()
+
+        done = run_and_kill(tmp_path, started.address, kill)
+    assert done.returncode == 1
+    assert re.search(r"the dask scheduler went away .*finished units are kept: run the same command to go on", done.stderr)
+    assert "Traceback" not in done.stderr
+    tiny.run(recipe, tmp_path / "data")
+    assert_same(recipe, reference / "recipe")
 
 
 @pytest.mark.slow

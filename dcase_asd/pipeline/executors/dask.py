@@ -8,6 +8,7 @@ worker is done again elsewhere; units that are marked done stay done.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -43,6 +44,8 @@ def run(jobs: Sequence[Job], *, resources: Resources, done: Callable[[Any], None
         raise UsageError("--executor dask needs the package `distributed`; install dcase_asd[dask]") from error
     from distributed.comm.core import CommClosedError
 
+    # a client that lost its scheduler logs a traceback, and then we say it in a line
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
     with _client(resources) as client:
         tasks = [client.submit(_in_worker, _places(), *job, pure=False, retries=0) for job in jobs]
         try:
@@ -54,8 +57,11 @@ def run(jobs: Sequence[Job], *, resources: Resources, done: Callable[[Any], None
                 "finished units are kept"
             ) from error
         except (distributed.CancelledError, CommClosedError, TimeoutError) as error:
+            # what its client logs while it closes without a scheduler is a page of tracebacks that say no more than this
+            logging.getLogger("distributed").setLevel(logging.CRITICAL)
+            reason = (str(error).splitlines() or ["no reason given"])[0]
             raise StageError(
-                f"the dask scheduler went away ({error}); finished units are kept: run the same command to go on"
+                f"the dask scheduler went away ({reason}); finished units are kept: run the same command to go on"
             ) from error
         finally:
             with contextlib.suppress(Exception):
