@@ -24,7 +24,15 @@ from torch import Tensor, nn
 
 from dcase_asd.errors import ConfigError, FormatError, UnknownNameError
 
-__all__ = ["DEFAULT_LAYERS", "NETWORKS", "FeatureMaps", "build_backbone", "normalise_imagenet", "patch_features"]
+__all__ = [
+    "DEFAULT_LAYERS",
+    "NETWORKS",
+    "FeatureMaps",
+    "build_backbone",
+    "normalise_imagenet",
+    "patch_features",
+    "standardise_imagenet",
+]
 
 DEFAULT_LAYERS: Mapping[str, tuple[str, ...]] = {
     "resnet18": ("layer1", "layer2", "layer3"),
@@ -123,7 +131,11 @@ def normalise_imagenet(pictures: Tensor) -> Tensor:
     Repeating the channel and normalising by ImageNet's statistics keeps the first convolution, and so the weights,
     untouched.
     """
-    x = pictures.float() / 255.0
+    return standardise_imagenet(pictures.float() / 255.0)
+
+
+def standardise_imagenet(x: Tensor) -> Tensor:
+    """Standardise pictures ``[batch, 1 or 3, h, w]`` in [0, 1] as :func:`normalise_imagenet` does those of bytes."""
     if x.shape[1] == 1:
         x = x.expand(-1, 3, -1, -1)
     return (x - x.new_tensor(_MEAN).view(3, 1, 1)) / x.new_tensor(_STD).view(3, 1, 1)

@@ -46,9 +46,11 @@ class TrainConfig:
         The peak for OneCycle.
     weight_decay : float
         0.01 is AdamW's default in torch.
+    beta1 : float
+        Adam's first decay; 0.5 is usual for adversarial training. OneCycle sets its own.
     group_eps : mapping
         Parameter-name prefix to Adam's eps of these parameters; torch's default (1e-8) for others.
-    schedule : {"one_cycle", "fixed", "cosine"}
+    schedule : {"one_cycle", "fixed", "cosine", "late_drop"}
     grad_clip : float
         Largest gradient norm; 0 for no clipping.
     precision : {"auto", "fp32", "bf16", "fp16"}
@@ -72,6 +74,7 @@ class TrainConfig:
     optimiser: optimisers.Optimiser = "adamw"
     learning_rate: float = 1e-3
     weight_decay: float = 0.01
+    beta1: float = 0.9
     group_eps: dict[str, float] = field(default_factory=dict)
     schedule: optimisers.Schedule = "one_cycle"
     grad_clip: float = 0.0

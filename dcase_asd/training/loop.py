@@ -107,7 +107,11 @@ class _Run:
         self.n_steps = config.steps or config.epochs * self.source.steps_per_epoch
         groups = optimisers.parameter_groups(self.model, lr_factors, eps=config.group_eps)
         self.optimiser = optimisers.make_optimiser(
-            config.optimiser, groups, learning_rate=config.learning_rate, weight_decay=config.weight_decay
+            config.optimiser,
+            groups,
+            learning_rate=config.learning_rate,
+            weight_decay=config.weight_decay,
+            beta1=config.beta1,
         )
         self.scaler = grad_scaler(self.precision, self.device)
         shapes = {name: list(value.shape) for name, value in self.model.state_dict().items()}

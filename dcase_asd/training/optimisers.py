@@ -14,10 +14,12 @@ from dcase_asd.errors import ConfigError
 __all__ = ["Optimiser", "Schedule", "make_optimiser", "parameter_groups", "rate_factor", "set_rates"]
 
 Optimiser = Literal["adamw", "adam", "sgd"]
-Schedule = Literal["fixed", "one_cycle", "cosine"]
+Schedule = Literal["fixed", "one_cycle", "cosine", "late_drop"]
 # torch.optim.lr_scheduler.OneCycleLR's defaults: start at max / 25, end at start / 1e4, rise during 30 % of the steps,
 # momentum (beta1) falls from 0.95 to 0.85 while the rate rises.
 _ONE_CYCLE = {"start": 25.0, "end": 1e4, "rise": 0.3, "momentum_high": 0.95, "momentum_low": 0.85}
+# Batzner et al., EfficientAD, WACV 2024: a tenth of the rate for the last 5 % of the steps.
+_LATE_DROP = {"at": 0.95, "factor": 0.1}
 
 
 def parameter_groups(
@@ -54,9 +56,9 @@ def parameter_groups(
 
 
 def make_optimiser(
-    kind: Optimiser, groups: list[dict[str, Any]], *, learning_rate: float, weight_decay: float
+    kind: Optimiser, groups: list[dict[str, Any]], *, learning_rate: float, weight_decay: float, beta1: float = 0.9
 ) -> torch.optim.Optimizer:
-    """Make an optimiser over parameter groups.
+    """Make an optimiser over parameter groups; ``beta1`` is Adam's first decay (torch's default 0.9).
 
     Raises
     ------
@@ -68,7 +70,8 @@ def make_optimiser(
     if kind not in {"adamw", "adam"}:
         raise ConfigError(f"optimiser {kind!r}: expected adamw, adam or sgd")
     made = torch.optim.AdamW if kind == "adamw" else torch.optim.Adam
-    return made(groups, lr=learning_rate, weight_decay=weight_decay, fused=True)
+    # 0.999: torch's default
+    return made(groups, lr=learning_rate, weight_decay=weight_decay, betas=(beta1, 0.999), fused=True)
 
 
 def rate_factor(schedule: Schedule, step: int, n_steps: int) -> tuple[float, float | None]:
@@ -76,8 +79,9 @@ def rate_factor(schedule: Schedule, step: int, n_steps: int) -> tuple[float, flo
 
     Parameters
     ----------
-    schedule : {"fixed", "one_cycle", "cosine"}
-        OneCycle: Smith and Topin 2019 (reference [15] of Fujimura 2023) with torch's defaults; cosine falls to 0.
+    schedule : {"fixed", "one_cycle", "cosine", "late_drop"}
+        OneCycle: Smith and Topin 2019 (reference [15] of Fujimura 2023) with torch's defaults; cosine falls to 0;
+        late_drop: a tenth from 95 % of the steps on (Batzner et al., EfficientAD).
     step, n_steps : int
         ``step`` counts from 0.
     """
@@ -85,8 +89,10 @@ def rate_factor(schedule: Schedule, step: int, n_steps: int) -> tuple[float, flo
         return 1.0, None
     if schedule == "cosine":
         return _between(1.0, 0.0, step / max(n_steps, 1)), None
+    if schedule == "late_drop":
+        return (_LATE_DROP["factor"] if step >= int(_LATE_DROP["at"] * n_steps) else 1.0), None
     if schedule != "one_cycle":
-        raise ConfigError(f"schedule {schedule!r}: expected fixed, one_cycle or cosine")
+        raise ConfigError(f"schedule {schedule!r}: expected fixed, one_cycle, cosine or late_drop")
     low = 1.0 / _ONE_CYCLE["start"]
     high_momentum, low_momentum = _ONE_CYCLE["momentum_high"], _ONE_CYCLE["momentum_low"]
     peak = _ONE_CYCLE["rise"] * n_steps - 1.0
