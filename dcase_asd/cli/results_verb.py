@@ -10,11 +10,16 @@ __all__ = ["command"]
 
 
 @click.command(name="results", context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--sections", is_flag=True, help="Also print tables per section (2020: machine ID), for each seed.")
+@click.option(
+    "--sections",
+    is_flag=True,
+    help="Also print tables per section (2020: machine ID) for each seed, and decisions counted over all of them.",
+)
 @click.argument("experiments", type=click.Path(path_type=Path), nargs=-1, required=True)
 def command(experiments: tuple[Path, ...], *, sections: bool) -> None:
     """Print the result pages of EXPERIMENTS (folders such as exp/oe, or exp for all of them), one after another."""
     from dcase_asd.errors import FormatError
+    from dcase_asd.evaluation.counted import counted_table
     from dcase_asd.evaluation.results import Metrics
     from dcase_asd.evaluation.tables import markdown, section_table
 
@@ -28,3 +33,6 @@ def command(experiments: tuple[Path, ...], *, sections: bool) -> None:
         for path in sorted(page.parent.glob("*/*/metrics.json")) if sections else []:
             metrics = Metrics.read(path)
             click.echo(f"Seed {path.parts[-3]}, {path.parts[-2]}, rule {metrics.rule}:\n\n{markdown(section_table(metrics))}")
+            counted = counted_table(metrics)
+            if len(counted):
+                click.echo(f"Decisions about all clips, counted together, per cent:\n\n{markdown(counted)}")

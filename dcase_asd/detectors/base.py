@@ -114,6 +114,8 @@ class Detector(ABC, Generic[C]):
     scoring_keys: ClassVar[tuple[str, ...]] = ()
     #: Where a fit that takes long keeps checkpoints and ``losses.csv``, so that an interrupted one resumes; None: nowhere.
     workdir: Path | None = None
+    #: Torch device that a fit may use; scoring is on the CPU.
+    device: str = "cpu"
 
     def __init__(self, config: C) -> None:
         self.config = config

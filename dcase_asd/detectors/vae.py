@@ -5,10 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
 from dcase_asd.config import configclass
+from dcase_asd.detectors._shared.examined import Examined
 from dcase_asd.detectors._shared.grid import part_name
 from dcase_asd.detectors._shared.reconstruction import Form, ReconstructionConfig, ReconstructionDetector
 from dcase_asd.errors import ConfigError
@@ -90,9 +88,10 @@ class Vae(ReconstructionDetector[Config]):
         """Return whether the network convolves."""
         return self.config.network == "conv"
 
-    def segment_scores(self, squared: NDArray[np.float64], kl: NDArray[np.float64] | None) -> dict[str, float]:
+    def segment_scores(self, found: Examined) -> dict[str, float]:
         """Return the wanted scores of one segment."""
-        divergence = 0.0 if kl is None else float(kl.mean())
+        divergence = 0.0 if found.kl is None else float(found.kl.mean())
+        squared = found.squared
         known = {
             "reconstruction": float(squared.mean()),
             "elbo": float(0.5 * squared.reshape(len(squared), -1).sum(axis=1).mean()) + self.config.beta * divergence,

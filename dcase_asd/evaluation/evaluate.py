@@ -20,6 +20,7 @@ from dcase_asd.evaluation.metrics import Floats, auc, average_precision, base_ra
 from dcase_asd.evaluation.results import MachineMetrics, Metrics, SectionMetrics, SystemMetrics
 from dcase_asd.evaluation.rules import Rule, Section, rule_named
 from dcase_asd.manifests.schema import DOMAINS, Labels, Manifest
+from dcase_asd.scores.thresholds import oracle_threshold
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -208,6 +209,9 @@ def _section_metrics(run: _Run, place: int, rule: Rule, terms: Floats) -> Sectio
             found = precision_recall_f1(anomaly[keep], run.decisions[place][keep])
             ending = f"_{part}" if part else ""
             values.update({f"precision{ending}": found.precision, f"recall{ending}": found.recall, f"f1{ending}": found.f1})
+    if run.decisions is not None and not rule.uses_domains:
+        values["false_alarm_rate"] = float(run.decisions[place][~anomaly].mean())
+        values["f1_oracle"] = oracle_threshold(section.scores, anomaly).parameters["f1"]
     counts = {
         f"{part}_{kind}": int(np.count_nonzero((domain == part) & (anomaly == (kind == "anomaly"))))
         for part, kind in itertools.product(np.unique(domain), ("normal", "anomaly"))

@@ -3,7 +3,8 @@
 Values are fractions, not percent. Keys of section values: the rule's term keys (``auc_source``, ``auc_target``, ``pauc`` ...),
 ``auc`` (all clips of the section), ``average_precision``, ``precision_base`` and ``f1_trivial`` (what chance and "always anomaly"
 give) and, where decisions were given, ``precision``, ``recall``, ``f1`` (all clips) and the same with ``_source`` and ``_target``
-(that domain's own clips). A key without its input is absent, never NaN.
+(that domain's own clips); under rules without domains also ``false_alarm_rate`` and ``f1_oracle``, the best F1 that a threshold
+fitted to the test labels reaches: an upper bound, never a result. A key without its input is absent, never NaN.
 """
 
 from __future__ import annotations

@@ -32,6 +32,8 @@ class PlacedImage:
     mask : Path or None
         Picture of the same size that is not black where the defect is.
     subset : {"dev", "eval"}
+    section : str
+        Part of the machine, such as a category among several.
     attributes : tuple of (str, str)
         Known to systems, such as the lighting.
     """
@@ -44,6 +46,7 @@ class PlacedImage:
     defect: str = ""
     mask: Path | None = None
     subset: str = "dev"
+    section: str = "00"
     attributes: tuple[tuple[str, str], ...] = ()
 
     @property
@@ -55,7 +58,7 @@ class PlacedImage:
 def image_tables(
     images: Sequence[PlacedImage], root: Path, *, nj: int = 1, progress: Callable[[int, int], None] | None = None
 ) -> tuple[Manifest, Labels]:
-    """Make the tables; all pictures are of section 00 and of the source domain.
+    """Make the tables; all pictures are of the source domain.
 
     The labels' ``attributes`` hold ``defect`` (its kind) and ``mask`` (path relative to the root) where there are any: they
     say what is wrong and where, so they belong to the truth and not to the manifest.
@@ -79,7 +82,7 @@ def image_tables(
             "path": image.path.relative_to(root).as_posix(),
             "subset": image.subset,
             "machine": image.machine,
-            "section": "00",
+            "section": image.section,
             "domain": "source",
             "split": image.split,
             "attributes": dict(image.attributes),

@@ -14,6 +14,7 @@ Any corpus in the first layout can be read, VisA and BTAD in their converted for
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from dcase_asd.config import configclass
@@ -44,9 +45,13 @@ class Config:
     ----------
     categories : tuple of str
         Categories to take; empty: all folders of the root that hold ``train/good``.
+    together : str
+        Name of the one machine that all categories become sections of, for models of several categories (``sections:
+        together`` on a detector); empty: every category is a machine.
     """
 
     categories: tuple[str, ...] = ()
+    together: str = ""
 
 
 class MvtecCorpus(ImageCorpus[Config]):
@@ -61,7 +66,11 @@ class MvtecCorpus(ImageCorpus[Config]):
             If there is no category, one asked for is missing, a defective picture of a category with masks has none, or a
             file cannot be read.
         """
-        return [image for name, folder in self._categories(root).items() for image in _category(name, folder)]
+        images = [image for name, folder in self._categories(root).items() for image in _category(name, folder)]
+        if not self.config.together:
+            return images
+        machine = self.config.together
+        return [replace(image, folder=root, machine=machine, section=image.machine) for image in images]
 
     def _categories(self, root: Path) -> dict[str, Path]:
         if (root / "train" / _GOOD).is_dir():

@@ -12,15 +12,20 @@ from dcase_asd.errors import ConfigError
 from dcase_asd.networks.conv_autoencoder import ConvDecoder, ConvEncoder, encoded_size
 from dcase_asd.networks.dense_autoencoder import dense_layers
 
-__all__ = ["ConvVariational", "DenseVariational", "GaussianLatent", "kl_to_standard_normal"]
+__all__ = ["ConvVariational", "DenseVariational", "GaussianLatent", "kl_per_dimension", "kl_to_standard_normal"]
 
 #: Bounds of the log variance: exp stays finite and the gradient alive.
 _LOG_VARIANCE = (-10.0, 10.0)
 
 
+def kl_per_dimension(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """Return KL(N(mean, variance) || N(0, 1)) per item and latent dimension, in nats (their Appendix B)."""
+    return 0.5 * (mean.square() + log_variance.exp() - 1.0 - log_variance)
+
+
 def kl_to_standard_normal(mean: Tensor, log_variance: Tensor) -> Tensor:
-    """Return KL(N(mean, variance) || N(0, 1)) per item, summed over the latent axis, in nats (their Appendix B)."""
-    return 0.5 * (mean.square() + log_variance.exp() - 1.0 - log_variance).sum(dim=1)
+    """Return :func:`kl_per_dimension` summed over the latent axis, ``[item]``."""
+    return kl_per_dimension(mean, log_variance).sum(dim=1)
 
 
 class GaussianLatent(nn.Module):
@@ -40,9 +45,14 @@ class GaussianLatent(nn.Module):
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Return ``z [item, latent]`` and the divergence ``kl [item]`` of ``[item, features]``."""
+        z, kl = self.draw(features)
+        return z, kl.sum(dim=1)
+
+    def draw(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Return ``z`` and the divergence of every dimension, both ``[item, latent]``."""
         mean, log_variance = self.mean(features), self.log_variance(features).clamp(*_LOG_VARIANCE)
         z = mean + torch.randn_like(mean) * (0.5 * log_variance).exp() if self.training else mean
-        return z, kl_to_standard_normal(mean, log_variance)
+        return z, kl_per_dimension(mean, log_variance)
 
 
 class DenseVariational(nn.Module):

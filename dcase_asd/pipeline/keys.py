@@ -31,18 +31,20 @@ class RawConfig:
     Attributes
     ----------
     source : str
-        ``none``: they lie at ``--data_root`` already; ``synthesise``; ``download``.
+        ``none``: they lie at ``--data_root`` already; ``synthesise``; ``download``; ``corrupt``: the training pictures at
+        ``--data_root`` and its normal test pictures, each with a corrupted twin.
     size, difficulty, layout : str, float, str
-        For ``synthesise``; see ``dcase-asd synth --help``.
+        For ``synthesise``; see ``dcase-asd synth --help``. ``layout`` for ``corrupt``: which corruption, ``gauss``,
+        ``salt_pepper`` or ``objects``, several joined by ``+``.
     year : int
         For ``download``: the challenge year.
     machines : tuple of str
         Only these; empty means all.
     seed : int
-        Seed of the simulator.
+        Seed of the simulator, or of the corruptions.
     """
 
-    source: Literal["none", "synthesise", "download"] = "none"
+    source: Literal["none", "synthesise", "download", "corrupt"] = "none"
     size: str = "demo"
     difficulty: float | None = None
     layout: str = "dcase2023"
@@ -101,6 +103,9 @@ class DetectorEntry:
     input : str
         ``vector`` or ``map`` of the embeddings; ``auto`` takes the first kind the detector accepts. ``rows``: for a detector
         of vectors, the map averaged over time, ``[channel * freq]``, which still knows at which frequency it is odd.
+    sections : str
+        ``apart``: every section has a model of its own; ``together``: one model for all sections of the machine, which may learn
+        to tell them apart. Thresholds and standardisation of stages 7 and 8 are per section either way.
     adopt : bool
         Take over the detector that the extractor was trained with (a flow, Fujimura 2023, Eq. 5) and fit none; the held-out
         clips calibrate it. Of the detector's own keys only those that change nothing but scores may be given then.
@@ -111,6 +116,7 @@ class DetectorEntry:
     folds: int = 3
     aggregation: str | None = None
     input: Literal["auto", "vector", "map", "rows"] = "auto"
+    sections: Literal["apart", "together"] = "apart"
     adopt: bool = False
 
 
@@ -192,6 +198,11 @@ class EvaluateConfig:
         are cut by ``false_alarm``.
     false_alarm_rate : float
         For ``false_alarm`` and, of systems that do not decide by themselves, ``own``.
+    fixed_thresholds : mapping
+        System, or shell pattern (without ``:``: with all its grid points), to a threshold that is not learnt from held-out
+        scores: 0 for a detector whose score is the margin over a threshold of its own, 0.5 for a vote. Over several seeds
+        (``all_seeds``) scores of detectors are means of standardised ones and no margins any more: there it holds for
+        ensembles alone, and ``threshold`` decides for detectors.
     n_bootstrap : int
         Resamples for the interval of differences between systems.
     report_clips : int
@@ -203,6 +214,7 @@ class EvaluateConfig:
     comparators: tuple[str, ...] = ()
     threshold: Literal["gamma", "false_alarm", "own"] = "gamma"
     false_alarm_rate: float = 0.1
+    fixed_thresholds: dict[str, float] = field(default_factory=dict)
     n_bootstrap: int = 400
     report_clips: int = 2
 

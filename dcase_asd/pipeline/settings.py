@@ -143,7 +143,7 @@ def joint_detectors(item: Mapping[str, Any]) -> list[str]:
 def _detector(item: Any, where: str, extractors: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(item, Mapping):
         raise ConfigError(f"{where}: expected a mapping with `name` and `extractor`, got {item!r}")
-    own = ("extractor", "fit_split", "folds", "aggregation", "input", "adopt")
+    own = ("extractor", "fit_split", "folds", "aggregation", "input", "sections", "adopt")
     if "extractor" not in item:
         raise ConfigError(f"{where}: `extractor` is missing; one of {', '.join(extractors) or 'none defined'}")
     entry = configs.build(DetectorEntry, {key: value for key, value in item.items() if key in own}, where=where)

@@ -50,7 +50,15 @@ class TrainConfig:
         Adam's first decay; 0.5 is usual for adversarial training. OneCycle sets its own.
     group_eps : mapping
         Parameter-name prefix to Adam's eps of these parameters; torch's default (1e-8) for others.
-    schedule : {"one_cycle", "fixed", "cosine", "late_drop"}
+    schedule : {"one_cycle", "fixed", "cosine", "late_drop", "plateau"}
+        ``plateau``: ``learning_rate`` falls by ``plateau_factor`` when ``monitor`` did not improve for ``plateau_epochs``
+        validations in a row.
+    plateau_factor, plateau_epochs : float, int
+    monitor : str
+        The loss term whose value on the validation batches ``plateau``, ``stop_epochs`` and ``best.safetensors`` go by;
+        ``total`` is the weighted sum.
+    stop_epochs : int
+        End early when ``monitor`` did not improve for so many validations in a row; 0: never.
     grad_clip : float
         Largest gradient norm; 0 for no clipping.
     precision : {"auto", "fp32", "bf16", "fp16"}
@@ -77,6 +85,10 @@ class TrainConfig:
     beta1: float = 0.9
     group_eps: dict[str, float] = field(default_factory=dict)
     schedule: optimisers.Schedule = "one_cycle"
+    plateau_factor: float = 0.5
+    plateau_epochs: int = 10
+    monitor: str = "total"
+    stop_epochs: int = 0
     grad_clip: float = 0.0
     precision: Precision = "auto"
     channels_last: bool = True
@@ -92,6 +104,11 @@ class TrainConfig:
             raise ConfigError(
                 f"training needs epochs (or steps) >= 1, learning_rate > 0 and valid_epochs >= 1; "
                 f"got {self.epochs} ({self.steps}), {self.learning_rate} and {self.valid_epochs}"
+            )
+        if not 0.0 < self.plateau_factor < 1.0 or self.plateau_epochs < 1 or self.stop_epochs < 0:
+            raise ConfigError(
+                "expected plateau_factor between 0 and 1, plateau_epochs >= 1 and stop_epochs >= 0; "
+                f"got {self.plateau_factor}, {self.plateau_epochs} and {self.stop_epochs}"
             )
 
 

@@ -139,7 +139,7 @@ class _Run:
         unsaved = False
         n_threads = loader_threads(self.config.loader_threads, self.group.device)
         with Prefetcher(self.source, n_steps=self.n_steps, n_threads=n_threads) as batches:
-            while progress.step < self.n_steps:
+            while progress.step < self.n_steps and not self._exhausted():
                 self._step(progress.step, batches.batch(progress.step))
                 progress.step += 1
                 ended = progress.step % per_epoch == 0 or progress.step == self.n_steps
@@ -154,8 +154,8 @@ class _Run:
 
     def _step(self, step: int, batch: Batch) -> None:
         torch.manual_seed(derive(self.seed, "step", step, *([self.group.rank] if self.group.rank else [])))
-        rate, momentum = optimisers.rate_factor(self.config.schedule, step, self.n_steps)
-        optimisers.set_rates(self.optimiser, learning_rate=self.config.learning_rate * rate, momentum=momentum)
+        _, momentum = optimisers.rate_factor(self.config.schedule, step, self.n_steps)
+        optimisers.set_rates(self.optimiser, learning_rate=self._rate(step), momentum=momentum)
         self.model.train()
         try:
             terms, total = self._losses(self.forward, self.group.share(batch))
@@ -208,7 +208,8 @@ class _Run:
     def _end_epoch(self, epoch: int) -> None:
         progress = self.progress
         self.group.agree(self.model)
-        row: dict[str, float | None] = {"epoch": epoch, "step": progress.step, "learning_rate": self._rate()}
+        rate = self._rate(progress.step - 1)
+        row: dict[str, float | None] = {"epoch": epoch, "step": progress.step, "learning_rate": rate}
         row |= {f"train_{name}": value / progress.n_summed for name, value in progress.sums.items()}
         progress.sums, progress.n_summed = {}, 0
         if epoch % self.config.valid_epochs == 0 or progress.step == self.n_steps:
@@ -221,8 +222,22 @@ class _Run:
                 if value is not None and name not in {"epoch", "step"}:
                     self.board.add_scalar(name, value, progress.step)
 
-    def _rate(self) -> float:
-        return self.config.learning_rate * optimisers.rate_factor(self.config.schedule, self.progress.step - 1, self.n_steps)[0]
+    def _rate(self, step: int) -> float:
+        config = self.config
+        factor = optimisers.rate_factor(config.schedule, step, self.n_steps)[0]
+        if config.schedule == "plateau":
+            factor *= config.plateau_factor ** optimisers.plateau_reductions(self._monitored(), patience=config.plateau_epochs)
+        return config.learning_rate * factor
+
+    def _monitored(self) -> list[float]:
+        values = [row.get(f"valid_{self.config.monitor}") for row in self.progress.history]
+        return [value for value in values if value is not None]
+
+    def _exhausted(self) -> bool:
+        """Return whether the training ends early; decided anew from the history, so that resuming agrees with running through."""
+        patience = self.config.stop_epochs
+        ended = self.progress.step % self.source.steps_per_epoch == 0
+        return 0 < patience <= optimisers.without_improvement(self._monitored()) and ended
 
     def _validate(self, epoch: int) -> dict[str, float | None]:
         sums: dict[str, float] = {}
@@ -241,7 +256,9 @@ class _Run:
         bad = next((name for name, value in means.items() if not math.isfinite(value)), None)
         if bad is not None:
             raise TrainingError(f"{bad} is {means[bad]} after epoch {epoch} (step {self.progress.step}); lower learning_rate")
-        loss = means.get("valid_total")
+        loss = means.get(f"valid_{self.config.monitor}")
+        if loss is None and means:
+            raise TrainingError(f"monitor {self.config.monitor!r}: the model gives {', '.join(sums)}; name one of them")
         if loss is not None and (self.progress.best_loss is None or loss < self.progress.best_loss):
             self.progress.best_loss, self.progress.best_epoch = loss, epoch
             self.best = model_arrays(self.model)

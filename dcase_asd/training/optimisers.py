@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -11,10 +11,19 @@ from torch import nn
 
 from dcase_asd.errors import ConfigError
 
-__all__ = ["Optimiser", "Schedule", "make_optimiser", "parameter_groups", "rate_factor", "set_rates"]
+__all__ = [
+    "Optimiser",
+    "Schedule",
+    "make_optimiser",
+    "parameter_groups",
+    "plateau_reductions",
+    "rate_factor",
+    "set_rates",
+    "without_improvement",
+]
 
 Optimiser = Literal["adamw", "adam", "sgd"]
-Schedule = Literal["fixed", "one_cycle", "cosine", "late_drop"]
+Schedule = Literal["fixed", "one_cycle", "cosine", "late_drop", "plateau"]
 # torch.optim.lr_scheduler.OneCycleLR's defaults: start at max / 25, end at start / 1e4, rise during 30 % of the steps,
 # momentum (beta1) falls from 0.95 to 0.85 while the rate rises.
 _ONE_CYCLE = {"start": 25.0, "end": 1e4, "rise": 0.3, "momentum_high": 0.95, "momentum_low": 0.85}
@@ -79,20 +88,21 @@ def rate_factor(schedule: Schedule, step: int, n_steps: int) -> tuple[float, flo
 
     Parameters
     ----------
-    schedule : {"fixed", "one_cycle", "cosine", "late_drop"}
+    schedule : {"fixed", "one_cycle", "cosine", "late_drop", "plateau"}
         OneCycle: Smith and Topin 2019 (reference [15] of Fujimura 2023) with torch's defaults; cosine falls to 0;
-        late_drop: a tenth from 95 % of the steps on (Batzner et al., EfficientAD).
+        late_drop: a tenth from 95 % of the steps on (Batzner et al., EfficientAD). ``plateau`` follows the validation loss and
+        not the step: 1 here, see :func:`plateau_reductions`.
     step, n_steps : int
         ``step`` counts from 0.
     """
-    if schedule == "fixed":
+    if schedule in {"fixed", "plateau"}:
         return 1.0, None
     if schedule == "cosine":
         return _between(1.0, 0.0, step / max(n_steps, 1)), None
     if schedule == "late_drop":
         return (_LATE_DROP["factor"] if step >= int(_LATE_DROP["at"] * n_steps) else 1.0), None
     if schedule != "one_cycle":
-        raise ConfigError(f"schedule {schedule!r}: expected fixed, one_cycle, cosine or late_drop")
+        raise ConfigError(f"schedule {schedule!r}: expected fixed, one_cycle, cosine, late_drop or plateau")
     low = 1.0 / _ONE_CYCLE["start"]
     high_momentum, low_momentum = _ONE_CYCLE["momentum_high"], _ONE_CYCLE["momentum_low"]
     peak = _ONE_CYCLE["rise"] * n_steps - 1.0
@@ -101,6 +111,27 @@ def rate_factor(schedule: Schedule, step: int, n_steps: int) -> tuple[float, flo
         return _between(low, 1.0, part), _between(high_momentum, low_momentum, part)
     part = (step - peak) / (n_steps - 1.0 - peak) if n_steps - 1.0 > peak else 1.0
     return _between(1.0, low / _ONE_CYCLE["end"], part), _between(low_momentum, high_momentum, part)
+
+
+def plateau_reductions(losses: Sequence[float], *, patience: int) -> int:
+    """Return how often a rate that waits for ``patience`` values without a new minimum has been lowered.
+
+    As torch's ReduceLROnPlateau and Keras' of the same name with no threshold and no cool-down, but that the value that
+    exhausts the patience lowers the rate in Keras and the next one in torch; here it is Keras' way. A function of the
+    history alone, so that a resumed training needs no memory of its own.
+    """
+    best, waited, lowered = math.inf, 0, 0
+    for loss in losses:
+        waited = 0 if loss < best else waited + 1
+        best = min(best, loss)
+        if waited >= patience:
+            lowered, waited = lowered + 1, 0
+    return lowered
+
+
+def without_improvement(losses: Sequence[float]) -> int:
+    """Return how many values followed the first lowest one."""
+    return len(losses) - 1 - min(range(len(losses)), key=losses.__getitem__) if losses else 0
 
 
 def set_rates(optimiser: torch.optim.Optimizer, *, learning_rate: float, momentum: float | None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Literal, Protocol
@@ -76,13 +76,25 @@ class Reconstruction(nn.Module):
     def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return ``reconstruction`` and, for a variational network, ``kl``, means over the batch."""
         residual, kl = self.residual(batch["x"])
+        return {"reconstruction": self.squared_loss(residual)} | ({} if kl is None else {"kl": kl.mean()})
+
+    def squared_loss(self, residual: Tensor) -> Tensor:
+        """Return the loss of residuals ``[item, ...]``; see :class:`Reconstruction`."""
         squared = residual.square()
-        loss = squared.mean() if self.reduction == "mean" else 0.5 * squared.flatten(1).sum(dim=1).mean()
-        return {"reconstruction": loss} | ({} if kl is None else {"kl": kl.mean()})
+        return squared.mean() if self.reduction == "mean" else 0.5 * squared.flatten(1).sum(dim=1).mean()
+
+    def examine(self, x: Tensor) -> tuple[Tensor, Tensor | None, dict[str, Tensor]]:
+        """Return what :meth:`residual` does, and by name what else a model knows of each item (here nothing)."""
+        return (*self.residual(x), {})
 
 
 def split_items(
-    n_items: int, *, valid_fraction: float, how: Validation, seed: int
+    n_items: int,
+    *,
+    valid_fraction: float,
+    how: Validation,
+    seed: int,
+    labels: NDArray[np.int64] | None = None,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the items to train on and those to validate on, both in order; rounded up as scikit-learn's split does.
 
@@ -93,12 +105,19 @@ def split_items(
         0 for no validation.
     how : {"random", "last"}
     seed : int
+    labels : ndarray [item], optional
+        Class of every item: the share is taken of each class on its own, and each class keeps two to train on.
 
     Raises
     ------
     TrainingError
-        If fewer than two items are left to train on.
+        If fewer than two items (of a class) are left to train on.
     """
+    if labels is not None:
+        rows = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+        parts = [split_items(len(r), valid_fraction=valid_fraction, how=how, seed=seed) for r in rows]
+        train, valid = (np.concatenate([r[p[i]] for r, p in zip(rows, parts, strict=True)]) for i in (0, 1))
+        return np.sort(train), np.sort(valid)
     n_valid = math.ceil(n_items * valid_fraction)
     if n_items - n_valid < 2:
         raise TrainingError(
@@ -121,11 +140,26 @@ class ItemBatches:
         Rows to train and to validate on.
     batch_size : int
     seed : int
+    labels : ndarray [item], optional
+        Class of every item; batches then hold ``label`` and ``epoch`` too.
+    augment : callable, optional
+        Takes items and a generator and returns changed copies; for training batches.
     """
 
-    def __init__(self, items: Items, *, train: NDArray[np.int64], valid: NDArray[np.int64], batch_size: int, seed: int) -> None:
+    def __init__(
+        self,
+        items: Items,
+        *,
+        train: NDArray[np.int64],
+        valid: NDArray[np.int64],
+        batch_size: int,
+        seed: int,
+        labels: NDArray[np.int64] | None = None,
+        augment: Callable[[NDArray[np.float32], np.random.Generator], NDArray[np.float32]] | None = None,
+    ) -> None:
         self.items, self.train, self.valid = items, train, valid
         self.batch_size, self.seed = batch_size, seed
+        self.labels, self.augment = labels, augment
         self._order: tuple[int, NDArray[np.int64]] = (-1, train)
 
     @cached_property
@@ -144,12 +178,23 @@ class ItemBatches:
     def batch(self, step: int, *, progress: float) -> Batch:
         """Return the batch of a step."""
         del progress
-        return {"x": torch.from_numpy(self.items.take(self.rows(step)))}
+        rows = self.rows(step)
+        x = self.items.take(rows)
+        if self.augment is not None:
+            x = self.augment(x, generator(self.seed, "augment", step))
+        return self._batch(x, rows, epoch=step // self.steps_per_epoch)
 
     def valid_batches(self) -> Iterable[Batch]:
         """Yield the validation items in order."""
         for first in range(0, len(self.valid), self.batch_size):
-            yield {"x": torch.from_numpy(self.items.take(self.valid[first : first + self.batch_size]))}
+            rows = self.valid[first : first + self.batch_size]
+            yield self._batch(self.items.take(rows), rows, epoch=-1)
+
+    def _batch(self, x: NDArray[np.float32], rows: NDArray[np.int64], *, epoch: int) -> Batch:
+        batch = {"x": torch.from_numpy(x)}
+        if self.labels is None:
+            return batch
+        return batch | {"label": torch.from_numpy(self.labels[rows]), "epoch": torch.tensor(epoch)}
 
 
 def train_reconstruction(
@@ -160,8 +205,11 @@ def train_reconstruction(
     seed: int,
     loss_weights: Mapping[str, float] | None = None,
     checkpoint: Literal["last", "best"] = "last",
+    workdir: Path | None = None,
+    device: str = "cpu",
+    identity: object = None,
 ) -> TrainResult:
-    """Train in a folder that is thrown away, and leave the model in evaluation mode.
+    """Train, and leave the model on the CPU and in evaluation mode.
 
     Parameters
     ----------
@@ -173,6 +221,11 @@ def train_reconstruction(
         See :func:`~dcase_asd.training.loop.train`.
     checkpoint : {"last", "best"}
         ``best``: the weights of the lowest validation loss.
+    workdir : pathlib.Path, optional
+        Keeps checkpoints, so that an interrupted training resumes, and ``losses.csv``; by default a folder that is thrown away.
+    device : str
+    identity : JSON value, optional
+        What the data are: a checkpoint made with other data is refused.
 
     Raises
     ------
@@ -182,10 +235,22 @@ def train_reconstruction(
     if checkpoint == "best" and not len(source.valid):
         raise TrainingError("checkpoint: best needs validation items; raise valid_fraction or take last")
     with tempfile.TemporaryDirectory(prefix="dcase_asd_") as folder:
-        result = loop.train(model, source, config=config, seed=seed, workdir=Path(folder), log=_silent, loss_weights=loss_weights)
+        place = Path(folder) if workdir is None else workdir
+        place.mkdir(parents=True, exist_ok=True)
+        result = loop.train(
+            model,
+            source,
+            config=config,
+            seed=seed,
+            workdir=place,
+            device=device,
+            log=_silent,
+            loss_weights=loss_weights,
+            identity=identity,
+        )
         if checkpoint == "best":
-            loop.load_best(model, Path(folder))
-    model.eval().requires_grad_(requires_grad=False)
+            loop.load_best(model, place)
+    model.to("cpu").eval().requires_grad_(requires_grad=False)
     return result
 
 

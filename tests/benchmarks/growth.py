@@ -75,7 +75,7 @@ def _row(stage: int, seconds: dict[int, float], peaks: dict[int, float]) -> Row:
     more = {n: max(seconds[n] - seconds[few], 0.01) for n in (middle, many)}
     exponent = math.log(more[many] / more[middle]) / math.log((many - few) / (middle - few))
     return Row(
-        name=f"stage {stage} {STAGES[stage]}: exponent from {middle:,} to {many:,} clips ({seconds[few]:.1f} s at {few}, start-up)",
+        name=f"stage {stage} {STAGES[stage]}: exponent from {middle:,} to {many:,} clips (start-up {seconds[few]:.1f} s)",
         ours_s=seconds[many],
         peer_s=seconds[middle],
         ratio=exponent,

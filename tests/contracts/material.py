@@ -144,20 +144,39 @@ def labels(n: int) -> np.ndarray:
     return (np.arange(n, dtype=np.int64) // SEGMENTS_PER_CLIP) % 2
 
 
+def normal_training(shape: tuple[int, ...], n: int, *, n_batches: int = 4, n_target: int | None = None) -> Batches:
+    """A factory of passes over ``n`` normal segments; a tenth of them is of the target domain, shifted a little."""
+    return _passes(_domains(shape, n, n_target), meta(n, n_target=_n_target(n, n_target)), None, n_batches)
+
+
 def training(case: Case, *, n: int | None = None, n_batches: int = 4, n_target: int | None = None) -> Batches:
-    """A factory of passes over ``n`` segments, normal or of both classes; a tenth is of the target domain, shifted a little."""
+    """A factory of passes over ``n`` segments: normal ones as in :func:`normal_training`, or of both classes."""
     n = case.n_train if n is None else n
-    n_target = n // 10 if n_target is None else n_target
-    x, about, label = normal_segments(case.shape, n, seed=1), meta(n, n_target=n_target), labels(n)
-    x[n - n_target :] += np.float32(0.5)
-    if case.labelled:
-        x = np.where(label.reshape(-1, *[1] * len(case.shape)) == 1, positives(case.shape, n, seed=1), x)
-    key = np.arange(n, dtype=np.int64)
+    if not case.labelled:
+        return normal_training(case.shape, n, n_batches=n_batches, n_target=n_target)
+    label = labels(n)
+    is_positive = label.reshape(-1, *[1] * len(case.shape)) == 1
+    x = np.where(is_positive, positives(case.shape, n, seed=1), _domains(case.shape, n, n_target))
+    return _passes(x, meta(n, n_target=_n_target(n, n_target)), label, n_batches)
+
+
+def _n_target(n: int, n_target: int | None) -> int:
+    return n // 10 if n_target is None else n_target
+
+
+def _domains(shape: tuple[int, ...], n: int, n_target: int | None) -> np.ndarray:
+    x = normal_segments(shape, n, seed=1)
+    x[n - _n_target(n, n_target) :] += np.float32(0.5)
+    return x
+
+
+def _passes(x: np.ndarray, about: SegmentMeta, label: np.ndarray | None, n_batches: int) -> Batches:
+    key = np.arange(len(x), dtype=np.int64)
 
     def batches() -> Iterator[Batch]:
-        for rows in np.array_split(np.arange(n), n_batches):
+        for rows in np.array_split(np.arange(len(x)), n_batches):
             plain = Batch(x[rows], key[rows], about.take(rows))
-            yield LabelledBatch(plain.x, plain.key, plain.meta, label[rows]) if case.labelled else plain
+            yield plain if label is None else LabelledBatch(plain.x, plain.key, plain.meta, label[rows])
 
     return batches
 

@@ -79,12 +79,16 @@ class TrainingRows:
         ``target`` may be empty.
     source_clip, target_clip : ndarray [segment] of str, optional
         The clip each segment was cut from; None where every segment counts as a clip of its own.
+    source_section, target_section : ndarray [segment] of str, optional
+        The section of each segment.
     """
 
     source: NDArray[Any]
     target: NDArray[Any]
     source_clip: NDArray[Any] | None = None
     target_clip: NDArray[Any] | None = None
+    source_section: NDArray[Any] | None = None
+    target_section: NDArray[Any] | None = None
 
     @property
     def all(self) -> NDArray[Any]:
@@ -100,7 +104,7 @@ def gather(batches: Batches, *, kind: str = "vector") -> TrainingRows:
     DataError
         If there is no segment at all, none of the source domain, a wrong shape, or a value is not finite.
     """
-    parts, keys, target, clip = [], [], [], []
+    parts, keys, target, clip, section = [], [], [], [], []
     like: tuple[int, ...] | None = None
     for batch in batches():
         parts.append(check_input(batch.x, kind=kind, like=like, name="training segments"))
@@ -108,13 +112,14 @@ def gather(batches: Batches, *, kind: str = "vector") -> TrainingRows:
         keys.append(np.asarray(batch.key))
         target.append(is_target(batch.meta.domain))
         clip.append(np.asarray(batch.meta.clip_id))
+        section.append(np.asarray(batch.meta.section))
     if not parts:
         raise DataError("training segments: none given; check that the machine has clips of split 'train'")
     order = np.argsort(np.concatenate(keys), kind="stable")
-    x, mask, clips = (np.concatenate(column)[order] for column in (parts, target, clip))
+    x, mask, clips, sections = (np.concatenate(column)[order] for column in (parts, target, clip, section))
     if mask.all():
         raise DataError(f"training segments: all {len(x)} are of the target domain; source segments are needed")
-    return TrainingRows(x[~mask], x[mask], clips[~mask], clips[mask])
+    return TrainingRows(x[~mask], x[mask], clips[~mask], clips[mask], sections[~mask], sections[mask])
 
 
 def is_target(domain: NDArray[Any]) -> NDArray[np.bool_]:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dcase_asd.config import configclass
-from dcase_asd.detectors._shared.fit_sets import gather
+from dcase_asd.detectors._shared.examined import Examined, examine
+from dcase_asd.detectors._shared.fit_sets import TrainingRows, gather
 from dcase_asd.detectors._shared.grid import as_scores, part_name, wanted
 from dcase_asd.detectors._shared.items import SegmentItems, WindowItems, over_time
 from dcase_asd.detectors.base import Batches, Detector, Scores, check_input, require_fitted
@@ -19,7 +20,8 @@ from dcase_asd.errors import ConfigError, DataError
 if TYPE_CHECKING:
     from torch import nn
 
-    from dcase_asd.training.reconstruction import Reconstruction
+    from dcase_asd.training.contract import TrainConfig
+    from dcase_asd.training.reconstruction import ItemBatches, Reconstruction
 
 __all__ = ["Form", "ReconstructionConfig", "ReconstructionDetector"]
 
@@ -30,6 +32,8 @@ _BLOCK = 8
 _VECTOR_AXES = 2
 # A few units in the last place of float32 (1.2e-7), the type of features.
 _ROUNDING = 1e-6
+#: Adam's eps in torch.
+_TORCH_EPS = 1e-8
 
 
 @configclass
@@ -48,8 +52,11 @@ class ReconstructionConfig:
         z-score by mean and deviation of the training segments: of each value of a segment (Argese, Degni: flattened, "mean of 0
         and a standard deviation of 1"), of each channel and frequency over time, or not at all. ``auto``: ``element`` for
         ``flat``, ``band`` otherwise; ``element`` means ``band`` for ``frames``.
-    epochs, batch_size, learning_rate, weight_decay, schedule :
-        See :class:`~dcase_asd.training.contract.TrainConfig`; a batch counts segments, or windows.
+    epochs, batch_size, learning_rate, weight_decay, schedule, plateau_factor, plateau_epochs, stop_epochs, monitor :
+        See :class:`~dcase_asd.training.contract.TrainConfig`; a batch counts segments, or windows. A schedule ``plateau`` and
+        an early stop look at the validation segments, which are normal ones held out of training.
+    adam_eps : float
+        Added to Adam's denominator.
     valid_fraction : float
         Share of the segments (windows) for validation.
     checkpoint : {"last", "best"}
@@ -63,7 +70,12 @@ class ReconstructionConfig:
     batch_size: int = 128
     learning_rate: float = 1e-3
     weight_decay: float = 0.0
-    schedule: Literal["one_cycle", "fixed", "cosine"] = "one_cycle"
+    adam_eps: float = 1e-8
+    schedule: Literal["one_cycle", "fixed", "cosine", "plateau"] = "one_cycle"
+    plateau_factor: float = 0.5
+    plateau_epochs: int = 10
+    stop_epochs: int = 0
+    monitor: Literal["total", "reconstruction"] = "total"
     valid_fraction: float = 0.1
     checkpoint: Literal["last", "best"] = "last"
 
@@ -74,8 +86,8 @@ class ReconstructionConfig:
                 "expected n_context and epochs >= 1, batch_size >= 2 and 0 <= valid_fraction < 1; got "
                 f"{self.n_context}, {self.epochs}, {self.batch_size} and {self.valid_fraction}"
             )
-        if self.checkpoint == "best" and self.valid_fraction == 0:
-            raise ConfigError("checkpoint: best needs validation; raise valid_fraction or take last")
+        if self.valid_fraction == 0 and (self.checkpoint == "best" or self.schedule == "plateau" or self.stop_epochs):
+            raise ConfigError("checkpoint: best, schedule: plateau and stop_epochs need validation; raise valid_fraction")
 
 
 C = TypeVar("C", bound=ReconstructionConfig)
@@ -104,6 +116,54 @@ class ReconstructionDetector(Detector[C]):
         """Return weights of loss terms other than 1."""
         return {}
 
+    def initialise(self, network: nn.Module, *, seed: int) -> None:
+        """Change the weights that a network is made with, before training."""
+
+    def train_config(self) -> TrainConfig:
+        """Return how the network is trained."""
+        from dcase_asd.training.contract import TrainConfig
+
+        config = self.config
+        return TrainConfig(
+            epochs=config.epochs,
+            optimiser="adam",
+            learning_rate=config.learning_rate,
+            weight_decay=config.weight_decay,
+            group_eps={} if config.adam_eps == _TORCH_EPS else {"": config.adam_eps},
+            schedule=config.schedule,
+            plateau_factor=config.plateau_factor,
+            plateau_epochs=config.plateau_epochs,
+            stop_epochs=config.stop_epochs,
+            monitor=config.monitor,
+            precision="fp32",
+            # the layout a loaded model has: another one may round differently
+            channels_last=False,
+            checkpoint_minutes=0.0,
+        )
+
+    def training_place(self, x: NDArray[Any]) -> dict[str, Any]:
+        """Return ``workdir``, ``device`` and ``identity`` of a training on ``x``; by default nothing is kept."""
+        del x
+        return {}
+
+    def learn_classes(self, rows: TrainingRows) -> NDArray[np.int64] | None:
+        """Return the class of every item, where the network learns one."""
+        del rows
+        return None
+
+    def augmentation(self) -> Callable[[NDArray[np.float32], np.random.Generator], NDArray[np.float32]] | None:
+        """Return what changes training items at random; None for nothing."""
+        return None
+
+    def make_model(self, network: nn.Module, *, statistics: tuple[NDArray[Any], NDArray[Any]]) -> Reconstruction:
+        """Return the network with its loss and the statistics that standardise its input."""
+        from dcase_asd.training.reconstruction import Reconstruction
+
+        return Reconstruction(network, mean=statistics[0], std=statistics[1], reduction=self.reduction)
+
+    def after_training(self, model: Reconstruction, source: ItemBatches) -> None:
+        """Learn from the trained model what is not a weight."""
+
     def convolves(self) -> bool:
         """Return whether the network takes pictures ``[channel, freq, time]``, windows of frames included."""
         return False
@@ -118,32 +178,35 @@ class ReconstructionDetector(Detector[C]):
         TrainingError
             If there are too few segments, or the loss is not finite.
         """
-        from dcase_asd.training.contract import TrainConfig
         from dcase_asd.training.reconstruction import ItemBatches, split_items, train_reconstruction
 
         config = self.config
-        x = gather(batches, kind="any").all
+        rows = gather(batches, kind="any")
+        x = rows.all
         items = self._items(x, shape=x.shape[1:])
-        train, valid = split_items(len(items), valid_fraction=config.valid_fraction, how="random", seed=seed)
+        labels = self.learn_classes(rows)
+        train, valid = split_items(len(items), valid_fraction=config.valid_fraction, how="random", seed=seed, labels=labels)
         model = self._build(x.shape[1:], statistics=self._statistics(x), seed=seed)
+        self.initialise(model.network, seed=seed)
+        source = ItemBatches(
+            items,
+            train=train,
+            valid=valid,
+            batch_size=config.batch_size,
+            seed=seed,
+            labels=labels,
+            augment=self.augmentation(),
+        )
         train_reconstruction(
             model,
-            ItemBatches(items, train=train, valid=valid, batch_size=config.batch_size, seed=seed),
-            config=TrainConfig(
-                epochs=config.epochs,
-                optimiser="adam",
-                learning_rate=config.learning_rate,
-                weight_decay=config.weight_decay,
-                schedule=config.schedule,
-                precision="fp32",
-                # the layout a loaded model has: another one may round differently
-                channels_last=False,
-                checkpoint_minutes=0.0,
-            ),
+            source,
+            config=self.train_config(),
             seed=seed,
             loss_weights=self.loss_weights(),
             checkpoint=config.checkpoint,
+            **self.training_place(x),
         )
+        self.after_training(model, source)
         self._model, self._shape = model, tuple(x.shape[1:])
 
     def score(self, x: NDArray[Any]) -> Scores:
@@ -152,22 +215,28 @@ class ReconstructionDetector(Detector[C]):
         frames = self._form(self._shape) == "frames"
         like = (*self._shape[:-1], -1) if frames else self._shape
         x = check_input(x, kind="any", like=like)
-        residuals = self._window_residuals(model, x) if frames else self._segment_residuals(model, x)
         parts: dict[str, list[float]] = {}
         maps: list[NDArray[np.float64]] = []
-        for residual, kl in residuals:
-            squared = np.square(residual, dtype=np.float64)
-            for name, value in self.segment_scores(squared, kl).items():
+        for found in self._windows(model, x) if frames else self._segments(model, x):
+            for name, value in self.segment_scores(found).items():
                 parts.setdefault(name, []).append(value)
             if len(self._shape) > 1:
-                maps.append(self._map(squared, frames=frames))
+                maps.append(self.segment_map(found, frames=frames))
         scores = as_scores([(name, np.array(values)) for name, values in parts.items()] or [("", np.zeros(0))])
         return Scores(scores.score, np.stack(maps).astype(np.float32) if maps else None, scores.parts)
 
-    def segment_scores(self, squared: NDArray[np.float64], kl: NDArray[np.float64] | None) -> dict[str, float]:
-        """Return the scores of one segment by part name, from squared errors ``[item, ...]`` and divergences ``[item]``."""
-        del kl
-        return {part_name(score="reconstruction"): float(squared.mean())}
+    def segment_scores(self, found: Examined) -> dict[str, float]:
+        """Return the scores of one segment by part name."""
+        return {part_name(score="reconstruction"): float(found.squared.mean())}
+
+    def segment_map(self, found: Examined, *, frames: bool) -> NDArray[np.float64]:
+        """Return where the errors of one segment are, ``[freq, time]``."""
+        squared = found.squared
+        if not frames:
+            return np.asarray(squared[0].mean(axis=0))
+        if self.convolves():
+            squared = squared.transpose(0, 3, 1, 2)
+        return over_time(squared.mean(axis=2))
 
     def module_and_input(self, shape: tuple[int, ...]) -> tuple[Any, Any]:
         """Return the network and all items of one segment; see :meth:`Detector.module_and_input`."""
@@ -234,43 +303,23 @@ class ReconstructionDetector(Detector[C]):
         return mean.astype(np.float32), scale.astype(np.float32)
 
     def _build(self, shape: tuple[int, ...], *, statistics: tuple[NDArray[Any], NDArray[Any]], seed: int) -> Reconstruction:
-        from dcase_asd.training.reconstruction import Reconstruction
         from dcase_asd.training.seeding import isolated
 
         form = self._form(shape)
         item = (shape[0], shape[1], self.config.n_context) if form == "frames" else shape
         with isolated(seed, "weights"):
-            network = self.make_network(item, form=form)
-        return Reconstruction(network, mean=statistics[0], std=statistics[1], reduction=self.reduction)
+            return self.make_model(self.make_network(item, form=form), statistics=statistics)
 
-    def _segment_residuals(self, model: Reconstruction, x: NDArray[Any]) -> Iterator[_Residual]:
+    def _segments(self, model: Reconstruction, x: NDArray[Any]) -> Iterator[Examined]:
         for first in range(0, len(x), _BLOCK):
             part = x[first : first + _BLOCK]
             full = np.zeros((_BLOCK, *x.shape[1:]), dtype=np.float32)
             full[: len(part)] = part
-            residual, kl = _residual(model, full)
+            found = examine(model, full)
             for row in range(len(part)):
-                yield residual[row : row + 1], None if kl is None else kl[row : row + 1]
+                yield found.row(row)
 
-    def _window_residuals(self, model: Reconstruction, x: NDArray[Any]) -> Iterator[_Residual]:
+    def _windows(self, model: Reconstruction, x: NDArray[Any]) -> Iterator[Examined]:
         for row in range(len(x)):
             windows = WindowItems(x[row : row + 1], self.config.n_context, self.convolves())
-            yield _residual(model, windows.take(np.arange(len(windows))))
-
-    def _map(self, squared: NDArray[np.float64], *, frames: bool) -> NDArray[np.float64]:
-        if not frames:
-            return np.asarray(squared[0].mean(axis=0))
-        if self.convolves():
-            squared = squared.transpose(0, 3, 1, 2)
-        return over_time(squared.mean(axis=2))
-
-
-_Residual = tuple[NDArray[np.float32], NDArray[np.float64] | None]
-
-
-def _residual(model: Reconstruction, items: NDArray[np.float32]) -> _Residual:
-    import torch
-
-    with torch.inference_mode():
-        residual, kl = model.residual(torch.from_numpy(items))
-    return residual.numpy(), None if kl is None else kl.numpy().astype(np.float64)
+            yield examine(model, windows.take(np.arange(len(windows))))

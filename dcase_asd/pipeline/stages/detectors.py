@@ -23,11 +23,13 @@ from dcase_asd.pipeline.stage import Context, Stage, Unit
 from dcase_asd.pipeline.stages.extractor import extractor_seeds
 from dcase_asd.pipeline.stages.manifests import machine_index, target_machines
 
-__all__ = ["CALIBRATION", "DetectorsStage", "detector_input", "detector_units", "embedding_folder"]
+__all__ = ["CALIBRATION", "DetectorsStage", "detector_input", "detector_units", "embedding_folder", "section_rows"]
 
 #: Which clips calibrate which saved model: normal ones under ``clips`` and, of a detector that learns from labels, positive
 #: ones under ``anomalies``.
 CALIBRATION = "calibration.json"
+#: Folder of a model that all sections of a machine share.
+_ALL_SECTIONS = "all"
 
 
 class DetectorsStage(Stage):
@@ -72,14 +74,21 @@ class DetectorsStage(Stage):
         if learns_from_labels(unit.config):
             embeddings, label = both_classes(embeddings, Embeddings.read(source / POSITIVES))
             held_out |= validation_clips(manifest, machine=machine, seed=seed, split=POSITIVES, **unit.config["split"])
-        for section in sorted(set(embeddings.meta.section)):
-            rows = np.flatnonzero(embeddings.meta.section == section)
+        for section, rows in section_rows(embeddings, unit.config["entry"]).items():
             for model, (fit, calibrate) in _class_plans(embeddings, rows, label, held_out, unit.config["entry"], seed).items():
                 place = out / section / model
                 if unit.config["entry"]["adopt"]:
                     _adopt(unit.config, context.folders["extractor"] / unit.config["embeddings"], place)
                 else:
-                    _fit(unit.config, embeddings, fit, place, work / section / model, label)
+                    _fit(
+                        unit.config,
+                        embeddings,
+                        fit,
+                        place,
+                        work / section / model,
+                        label=label,
+                        device=context.resources.device,
+                    )
                 clips = _write_calibration(place / CALIBRATION, embeddings, calibrate, label)
                 told = "adopted from its extractor" if unit.config["entry"]["adopt"] else f"fitted on {len(fit)} segments"
                 context.log(f"section {section} {model}: {told}, {len(clips)} clips calibrate")
@@ -89,6 +98,14 @@ class DetectorsStage(Stage):
         for key, seed, machine in detector_units(context):
             if not any((out / key / str(seed) / machine).glob("*/*/config.json")):
                 raise StageError(f"{out}/{key}/{seed}/{machine}: no model was saved")
+
+
+def section_rows(embeddings: Embeddings, entry: Mapping[str, Any]) -> dict[str, NDArray[np.int64]]:
+    """Return the segments of each model by the name of its folder: of each section, or of all sections ``together``."""
+    if entry["sections"] == "together":
+        return {_ALL_SECTIONS: np.arange(len(embeddings.meta))}
+    sections = embeddings.meta.section
+    return {section: np.flatnonzero(sections == section) for section in sorted(set(sections))}
 
 
 def _write_calibration(path: Path, embeddings: Embeddings, rows: NDArray[np.int64], label: NDArray[np.int64] | None) -> list[str]:
@@ -108,11 +125,13 @@ def _fit(
     rows: NDArray[np.int64],
     folder: Path,
     work: Path,
+    *,
     label: NDArray[np.int64] | None,
+    device: str,
 ) -> None:
     plugin, plugin_values = plugin_config("detectors", config["detector"])
     detector = plugin.implementation(plugin_values)
-    detector.workdir = work
+    detector.workdir, detector.device = work, device
     x = detector_input(embeddings, config)
     detector.fit(batches_of(x, embeddings.meta, rows, label=label), seed=config["seed"])
     save_detector(folder, plugin.name, detector)

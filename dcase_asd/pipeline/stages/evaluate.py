@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from dcase_asd.manifests.schema import Labels, Manifest
 from dcase_asd.pipeline.decision_tables import DECISION_TABLE, write_decision_table
 from dcase_asd.pipeline.reporting import write_pages
 from dcase_asd.pipeline.stage import Context, Stage, Unit
-from dcase_asd.pipeline.stages.ensemble import ALL_SEEDS, BOUNDARIES
+from dcase_asd.pipeline.stages.ensemble import ALL_SEEDS, BOUNDARIES, base_name
 from dcase_asd.pipeline.stages.scores import SCORE_SCHEMA
 from dcase_asd.pipeline.stages.shown import shown_systems
 
@@ -58,7 +59,8 @@ class EvaluateStage(Stage):
         manifest = Manifest.read(context.folders["manifests"] / "manifest.csv")
         boundaries = json.loads((source / BOUNDARIES).read_text(encoding="utf-8"))
         tables = (scores[scores["system"].isin(shown)], calibration[calibration["system"].isin(shown)])
-        decisions, thresholds = _decide(tables, manifest, unit.config["evaluate"], boundaries)
+        fixed = _fixed(unit, shown)
+        decisions, thresholds = _decide(tables, manifest, unit.config["evaluate"], boundaries, fixed)
         write_table(out / "decisions.csv", decisions)
         write_table(out / "thresholds.csv", thresholds)
         labels = Labels.read(context.folders["manifests"] / "labels.csv")
@@ -123,7 +125,11 @@ class EvaluateStage(Stage):
 
 
 def _decide(
-    tables: tuple[pd.DataFrame, pd.DataFrame], manifest: Manifest, config: Mapping[str, Any], boundaries: Mapping[str, float]
+    tables: tuple[pd.DataFrame, pd.DataFrame],
+    manifest: Manifest,
+    config: Mapping[str, Any],
+    boundaries: Mapping[str, float],
+    fixed: Mapping[str, float],
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return decisions per clip and system, and the thresholds they come from; thresholds see normal scores alone.
 
@@ -136,12 +142,31 @@ def _decide(
     normals = tables[1].merge(places, on="clip_id").groupby(keys)
     decided, rows = [], []
     for key, group in tables[0].merge(places, on="clip_id").groupby(keys):
+        if key[0] in fixed:
+            alarms = (group["score"].to_numpy() > fixed[key[0]]).astype("int64")
+            decided.append(group[["clip_id", "system"]].assign(decision=alarms))
+            rows.append((*key, fixed[key[0]], 0))
+            continue
         values = normals.get_group(key)["score"].to_numpy()
         fitted = _threshold(values, key, config, boundaries.get(key[0]))
         decided.append(group[["clip_id", "system"]].assign(decision=fitted.decide(group["score"].to_numpy())))
         rows.append((*key, fitted.value, len(values)))
     table = pd.concat(decided).sort_values(["clip_id", "system"], ignore_index=True)
     return table, pd.DataFrame(rows, columns=list(_THRESHOLD_SCHEMA))
+
+
+def _fixed(unit: Unit, shown: Sequence[str]) -> dict[str, float]:
+    """Return the systems whose threshold the recipe gives; over all seeds only ensembles still have the scale it is given in."""
+    ensembles = unit.config["ensembles"]
+    systems = [name for name in shown if unit.name != ALL_SEEDS or base_name(name) in ensembles]
+    given = unit.config["evaluate"]["fixed_thresholds"]
+    # as everywhere, a pattern without a colon means a system with all its grid points
+    return {
+        name: value
+        for pattern, value in given.items()
+        for name in systems
+        if fnmatch.fnmatchcase(name if ":" in pattern else base_name(name), pattern)
+    }
 
 
 def _threshold(

@@ -13,7 +13,7 @@ from dcase_asd.io.hashing import sha256_file, sha256_json
 from dcase_asd.manifests.schema import Manifest
 from dcase_asd.pipeline.settings import plugin_config
 from dcase_asd.pipeline.stage import Context, Stage, Unit
-from dcase_asd.pipeline.stages.raw import CORPUS_FOLDER
+from dcase_asd.pipeline.stages.raw import CORPUS_FOLDER, external_root
 
 __all__ = ["ManifestsStage", "data_root", "listing_digest", "machine_index", "target_machines"]
 
@@ -67,12 +67,7 @@ def data_root(context: Context) -> Path:
     """
     if context.config["raw"]["source"] != "none":
         return context.folders["raw"] / CORPUS_FOLDER
-    root = context.folders.get("data_root")
-    if root is None or not root.is_dir():
-        raise StageError(
-            f"raw data: folder {str(root) if root else '(not given)'} does not exist; give --data_root DIR or set DCASE_ASD_DATA"
-        )
-    return root
+    return external_root(context)
 
 
 def _root_of_unit(context: Context) -> Path:

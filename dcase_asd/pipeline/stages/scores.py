@@ -19,7 +19,7 @@ from dcase_asd.io.arrays import save_array
 from dcase_asd.io.tables import read_table, write_table
 from dcase_asd.pipeline.labelled import POSITIVES, learns_from_labels
 from dcase_asd.pipeline.stage import Context, Stage, Unit
-from dcase_asd.pipeline.stages.detectors import CALIBRATION, detector_input, detector_units, embedding_folder
+from dcase_asd.pipeline.stages.detectors import CALIBRATION, detector_input, detector_units, embedding_folder, section_rows
 from dcase_asd.pipeline.stages.manifests import target_machines
 from dcase_asd.scores.pooling import pool_map, pool_segments
 
@@ -107,13 +107,13 @@ class ScoresStage(Stage):
 
 
 def _score_test(embeddings: Embeddings, unit: Unit, models: Path) -> _Scored:
-    """Score test segments, each section by its own model."""
+    """Score test segments, each section by its own model, or all by the one they share."""
     chosen: list[tuple[NDArray[np.int64], Path]] = []
-    for section in sorted(set(embeddings.meta.section)):
+    for section, rows in section_rows(embeddings, unit.config["entry"]).items():
         model = models / section / "main"
         if not model.is_dir():
             raise DataError(f"{unit.name}: section {section} has test clips but no training clips; add them or choose --sections")
-        chosen.append((np.flatnonzero(embeddings.meta.section == section), model))
+        chosen.append((rows, model))
     return _score_rows(embeddings, unit, chosen)
 
 

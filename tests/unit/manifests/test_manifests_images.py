@@ -182,3 +182,16 @@ def test_pictures_that_changed_or_broke_are_found(root):
     assert any("other SHA-256" in text for text in found[2])
     assert any("cannot be read" in text for text in found[2])
     assert found[3] == ["warning: every pixel is 5"]
+
+
+def test_categories_of_mvtec_become_sections_of_one_machine(root):
+    _tree(root, MVTEC)
+    manifest, labels = _scan("mvtec", root, together="all products")
+    assert manifest.machines == ["all products"]
+    rows = manifest.table.set_index("clip_id")
+    assert rows["section"].value_counts().to_dict() == {"bottle": 4, "wood": 2}
+    # good/000 of two categories are two clips
+    assert rows.loc["dev/all products/wood/train/good/000", "path"] == "wood/train/good/000.png"
+    apart, truth = _scan("mvtec", root)
+    assert sorted(rows["sha256"]) == sorted(apart.table["sha256"])
+    assert labels.table["is_anomaly"].sum() == truth.table["is_anomaly"].sum() == 2

@@ -15,7 +15,14 @@ from dcase_asd import config as configs
 from dcase_asd.errors import ConfigError, FormatError, TrainingError
 from dcase_asd.training.contract import TrainConfig
 from dcase_asd.training.loop import load_best, train
-from dcase_asd.training.optimisers import make_optimiser, parameter_groups, rate_factor, set_rates
+from dcase_asd.training.optimisers import (
+    make_optimiser,
+    parameter_groups,
+    plateau_reductions,
+    rate_factor,
+    set_rates,
+    without_improvement,
+)
 from dcase_asd.training.precision import autocast, resolve_precision
 from dcase_asd.training.prefetch import loader_threads
 from dcase_asd.training.seeding import generator
@@ -315,3 +322,58 @@ def test_bad_settings():
     for bad in ({"epochs": 0}, {"learning_rate": 0.0}, {"valid_epochs": 0}):
         with pytest.raises(ConfigError):
             settings(**bad)
+
+
+@pytest.mark.parametrize(
+    ("losses", "patience", "expected"),
+    [
+        ([], 2, 0),
+        ([3, 2, 1], 1, 0),
+        ([3, 4, 4], 2, 1),
+        ([3, 4, 2, 4, 4, 4, 4], 2, 2),
+        ([3, 3, 3], 2, 1),  # no improvement is no improvement
+    ],
+)
+def test_a_plateau_lowers_the_rate_after_so_many_values_without_a_new_minimum(losses, patience, expected):
+    assert plateau_reductions(losses, patience=patience) == expected
+
+
+@pytest.mark.parametrize(("losses", "expected"), [([], 0), ([1.0], 0), ([2, 1, 1, 3], 2), ([1, 2, 3], 2)])
+def test_values_without_improvement(losses, expected):
+    assert without_improvement(losses) == expected
+
+
+WAITS = {"schedule": "plateau", "plateau_epochs": 1, "plateau_factor": 0.1, "stop_epochs": 3, "epochs": 40}
+
+
+def test_training_ends_when_the_monitored_term_does_not_improve(tmp_path):
+    _, result = run(tmp_path, config=settings(**WAITS, monitor="fit"))
+    values = [row["valid_fit"] for row in result.history]
+    assert len(values) < 40
+    assert without_improvement(values) == 3
+    assert result.best_epoch == len(values) - 3 == values.index(min(values)) + 1
+    rates = [row["learning_rate"] for row in result.history]
+    # an epoch's rate is decided by the epochs before it
+    assert rates == pytest.approx([0.01 * 0.1 ** plateau_reductions(values[:i], patience=1) for i in range(len(values))])
+
+
+def test_a_plateau_and_an_early_stop_resume_with_the_same_bits(tmp_path):
+    config = settings(**WAITS)
+    _, result = run(tmp_path / "through", config=config)
+    for stop_at in range(5, result.steps, 7):
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path / "halted", Source(stop_at=stop_at), config=config)
+    run(tmp_path / "halted", config=config)
+    run(tmp_path / "halted", config=config)  # nothing is left to do
+    assert contents(tmp_path / "halted") == contents(tmp_path / "through")
+
+
+def test_a_monitor_that_does_not_exist_is_refused(tmp_path):
+    with pytest.raises(TrainingError, match="monitor 'reconstruction': the model gives fit, size, total"):
+        run(tmp_path, config=settings(monitor="reconstruction"))
+
+
+@pytest.mark.parametrize("values", [{"plateau_factor": 1.0}, {"plateau_epochs": 0}, {"stop_epochs": -1}])
+def test_plateau_values_out_of_range_are_refused(values):
+    with pytest.raises(ConfigError, match="plateau_factor"):
+        settings(**values)
