@@ -26,6 +26,7 @@ VERBS = {
     "fit": "Fit a detector to recordings of your own machine.",
     "score": "Score recordings with a fitted detector.",
     "update": "Add normal recordings to a fitted detector.",
+    "trial": "Measure fit on recordings with known truth: AUC and false alarms.",
     "synth": "Synthesise a corpus of machine recordings.",
     "download": "Download a challenge year's recordings.",
     "manifest": "Make or check the table of clips of a corpus.",

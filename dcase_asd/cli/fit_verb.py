@@ -25,13 +25,24 @@ def rate(_context: click.Context, _parameter: click.Parameter, text: str) -> flo
 @click.argument("normals", nargs=-1, required=True)
 @click.option("--out", "-o", required=True, metavar="PATH", help="The bundle: a folder, or a zip if the name ends in .zip.")
 @click.option("--also", multiple=True, metavar="PATH", help="Normal recordings under a second condition, even few; repeat.")
+@click.option("--others", multiple=True, metavar="PATH", help="Recordings of other machines, to learn against; repeat.")
+@click.option("--minutes", type=click.FloatRange(0, min_open=True), help="Time fitting may take; decides what is trained.")
 @click.option("--false-alarms", default="1/100", show_default=True, callback=rate, help="False alarms per normal recording.")
 @click.option("--channel", default="mean", show_default=True, help="mean, or a channel's number from 0.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of what is random.")
 @click.option("--weights", default="", metavar="PATH", show_default="$DCASE_ASD_WEIGHTS", help="Pretrained checkpoint.")
 @click.option("--conf", default="", metavar="YAML", help="A model of one's own instead of the advised one.")
-def command(*, normals: tuple[str, ...], out: str, also: tuple[str, ...], conf: str, **parameters: Any) -> None:
+def command(
+    *,
+    normals: tuple[str, ...],
+    out: str,
+    also: tuple[str, ...],
+    others: tuple[str, ...],
+    minutes: float | None,
+    conf: str,
+    **parameters: Any,
+) -> None:
     """Fit a detector to NORMALS (recordings, or folders of them) and write it as a bundle."""
     from dcase_asd.serving.commands import fit_command
 
-    fit_command(normals, out=out, also=also, conf=conf, parameters=parameters)
+    fit_command(normals, out=out, also=also, others=others, minutes=minutes, conf=conf, parameters=parameters)

@@ -33,7 +33,7 @@ __all__ = ["CONFIG", "FORMAT", "VERSION", "is_bundle", "opened", "read_config", 
 
 FORMAT = "dcase_asd bundle"
 #: Raised when a reader of the old version would misread a new bundle.
-VERSION = 1
+VERSION = 2
 CONFIG = "config.json"
 
 # A bundle with PANNs weights has 0.35 GB and some dozen files; far beyond that it is an attack or a mistake.
@@ -134,6 +134,8 @@ def read_config(folder: Path, *, name: str) -> dict[str, Any]:
     if version > VERSION:
         made = config.get("dcase_asd", "unknown")
         raise FormatError(f"{name}: bundle version {version} (dcase_asd {made}) is newer than {VERSION}; update dcase_asd")
+    if version < VERSION:
+        raise FormatError(f"{name}: bundle version {version} is of an early version without a threshold a condition; fit again")
     return dict(config)
 
 

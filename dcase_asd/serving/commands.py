@@ -20,21 +20,31 @@ __all__ = ["fit_command", "info_command", "score_command", "update_command"]
 _SHOWN = 12
 
 
-def fit_command(normals: Sequence[str], *, out: str, also: Sequence[str], conf: str, parameters: Mapping[str, Any]) -> None:
+def fit_command(
+    normals: Sequence[str],
+    *,
+    out: str,
+    also: Sequence[str],
+    others: Sequence[str],
+    minutes: float | None,
+    conf: str,
+    parameters: Mapping[str, Any],
+) -> None:
     """Fit, save, and say what was chosen and what to expect."""
-    scorer = Scorer(config=configs.load_yaml(conf) if conf else None, **parameters)
-    scorer.fit(normals, also=also or None)
+    # verbose: training takes minutes, so that what is done is said as it is done
+    scorer = Scorer(config=configs.load_yaml(conf) if conf else None, verbose=True, **parameters)
+    scorer.fit(normals, also=also or None, others=others or None, minutes=minutes)
     scorer.save(out)
-    _tell(scorer, out)
+    _tell_rest(scorer, out)
 
 
 def update_command(path: str, normals: Sequence[str], *, also: Sequence[str], out: str) -> None:
     """Load, update, save."""
     if not normals and not also:
         raise UsageError("nothing to add: give recordings, or --also recordings of the second condition")
-    scorer = Scorer.load(path).update(normals, also=also or None)
+    scorer = Scorer.load(path).set_params(verbose=True).update(normals, also=also or None)
     scorer.save(out or path)
-    _tell(scorer, out or path)
+    _tell_rest(scorer, out or path)
 
 
 def score_command(path: str, recordings: Sequence[str], *, csv_out: str, report: str) -> int:
@@ -72,9 +82,7 @@ def info_command(path: str) -> None:
         click.echo(f"  {line}")
 
 
-def _tell(scorer: Scorer, path: str) -> None:
-    for line in scorer.advice_:
-        click.echo(line)
+def _tell_rest(scorer: Scorer, path: str) -> None:
     for skipped in scorer.skipped_:
         click.echo(f"left out: {skipped.name}: {skipped.reason}", err=True)
     click.echo(f"bundle: {path}")

@@ -103,6 +103,8 @@ class Fronts:
             self.front_of[key] = member.front
             if key not in self.extractors:
                 self.extractors[key] = (extractors or {}).get(key) or make("extractors", member.extractor)
+        #: Extractors that have to be trained before they can embed; until then their embeddings have no dimension.
+        self.pending: set[str] = {key for key, made in self.extractors.items() if made.trains and key not in (extractors or {})}
 
     @property
     def embedders(self) -> list[str]:
@@ -186,13 +188,25 @@ class Fronts:
             rate = self.features[front].frame_rate_hz
             length, hop = segment_frames(self.config.length_s, self.config.overlap, frame_rate_hz=rate)
             store = FeatureStore(made[front], None, index.assign(length=len(made[front])))
-            embedded = embed_store(extractor, store, segment_frames=length, hop_frames=hop, frame_rate_hz=rate)
+            embedder = _Nothing() if key in self.pending else extractor
+            embedded = embed_store(embedder, store, segment_frames=length, hop_frames=hop, frame_rate_hz=rate)
             vectors[key], starts_s[key] = embedded.vector, embedded.meta.start_s
             if key == reference:
                 length_s = (length or len(made[front])) / rate
                 first = np.round(embedded.meta.start_s * rate).astype(np.int64)
                 bands = _band_means(made[front], first, length) if front == self.band_front else None
         return Piece(vectors, starts_s, reference, length_s, bands)
+
+
+class _Nothing(Extractor[None]):
+    """In an untrained extractor's place: the segments are cut, and their vectors are empty."""
+
+    def __init__(self) -> None:
+        super().__init__(None)
+
+    def embed(self, segments: NDArray[Any]) -> tuple[NDArray[np.float32], None]:
+        """Return ``[segment, 0]``."""
+        return np.zeros((len(segments), 0), dtype=np.float32), None
 
 
 @dataclass(frozen=True)

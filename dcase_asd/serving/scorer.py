@@ -8,11 +8,15 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from dcase_asd.errors import AudioError, NotFittedError, UsageError
-from dcase_asd.serving.advisor import Advice, advise, look
-from dcase_asd.serving.fitting import Calibration, Normals, calibrate, embed_normals, fit_model, group_windows
+from dcase_asd.serving.advisor import Advice, Look, advise
+from dcase_asd.serving.learning.budget import Budget
+from dcase_asd.serving.learning.calibration import Calibration, calibrate, score_unheard
+from dcase_asd.serving.learning.exposure import expose
+from dcase_asd.serving.learning.fitting import Normals, Segments, fit_model
+from dcase_asd.serving.learning.gathering import Gathered, check, cut, embedded, gather, strangers, windows_of
 from dcase_asd.serving.model import Fronts, Model, WindowScore
 from dcase_asd.serving.recordings import Recording, Skipped, Sources, Window, find, windows
-from dcase_asd.serving.settings import ModelConfig, resolve
+from dcase_asd.serving.settings import resolve
 from dcase_asd.serving.verdict import COLUMNS, Verdict
 from dcase_asd.serving.where import locate
 
@@ -53,8 +57,13 @@ class Scorer:
 
     Examples
     --------
-    >>> scorer = Scorer(false_alarms=0.05).fit("recordings/normal")  # doctest: +SKIP
-    >>> scorer.score("recordings/new")  # doctest: +SKIP
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> normal = [rng.normal(scale=0.1, size=16000).astype(np.float32) for _ in range(8)]
+    >>> scorer = Scorer(false_alarms=0.2).fit(normal, sample_rate_hz=16000)
+    >>> whistle = normal[0] + np.sin(np.arange(16000)).astype(np.float32)
+    >>> scorer.score([whistle, normal[1]], sample_rate_hz=16000)["decision"].tolist()
+    [1, 0]
     """
 
     def __init__(
@@ -87,7 +96,15 @@ class Scorer:
             setattr(self, name, value)
         return self
 
-    def fit(self, normals: Sources, *, also: Sources | None = None, sample_rate_hz: int | None = None) -> Scorer:
+    def fit(
+        self,
+        normals: Sources,
+        *,
+        also: Sources | None = None,
+        others: Sources | None = None,
+        minutes: float | None = None,
+        sample_rate_hz: int | None = None,
+    ) -> Scorer:
         """Fit on recordings of the normal machine.
 
         Parameters
@@ -96,6 +113,10 @@ class Scorer:
             Folders stand for the recordings in them.
         also : path, array, or several, optional
             Normal recordings under a second condition (another place, load or microphone), of which there may be few.
+        others : path, array, or several, optional
+            Recordings of other machines: an extractor is trained to tell them from the normal ones (outlier exposure).
+        minutes : float, optional
+            Time that fitting may take: decides what is trained and for how long. None: a fixed training, no clock is read.
         sample_rate_hz : int, optional
             Rate of arrays.
 
@@ -103,27 +124,31 @@ class Scorer:
         ------
         AudioError
             If no recording is usable.
-        DataError
+        DataError, TrainingError
             If there are too few.
         UsageError
-            If a parameter is out of range.
+            If a parameter is out of range, or a recording is a normal one and another machine's at once.
         """
         if not 0.0 < self.false_alarms < 1.0:
             raise UsageError(f"false_alarms: expected a share between 0 and 1, got {self.false_alarms}")
-        sets = {"source": find(normals, sample_rate_hz=sample_rate_hz)}
-        if also is not None:
-            sets["target"] = find(also, sample_rate_hz=sample_rate_hz)
-        seen = {domain: look(found.recordings, channel=self.channel) for domain, found in sets.items()}
-        skipped = [s for d in sets for s in (*sets[d].skipped, *seen[d].unusable)]
-        if "target" in seen and not seen["target"].recordings:
-            raise AudioError("no usable recording of the second condition; leave it out or repair the files")
-        advice = self._advice(seen)
-        fronts = Fronts(resolve(advice.model), channel=self.channel)
-        fronts.recorded_hz = min(rate for found in seen.values() for rate in found.rates_hz)
-        pieces = {domain: _cut(found.recordings, fronts.config) for domain, found in seen.items()}
+        budget = Budget.start(minutes)
+        found = gather(normals, also=also, others=others, sample_rate_hz=sample_rate_hz, channel=self.channel)
+        check(found)
+        advice = self._advice(found)
+        config = resolve(advice.model)
+        pieces = {domain: cut(seen, config) for domain, seen in found.seen.items()}
+        others_cut = strangers(found, config)
+        config, decisions = budget.decide(config, pieces["source"], others_cut, channel=self.channel, seed=self.seed)
+        fronts = Fronts(config, channel=self.channel)
+        fronts.recorded_hz = min(rate for seen in found.seen.values() for rate in seen.rates_hz)
         fronts.observe(sorted(pieces["source"], key=lambda w: (w.recording.name, w.start)))
-        self._advice_given = advice.lines
-        self._fit(fronts, self._embedded(fronts, pieces, skipped), skipped)
+        self._advice_given = (*advice.lines, *decisions)
+        heard = embedded(fronts, pieces, found.skipped).sorted()
+        folded: dict[int, dict[str, Segments]] = {}
+        if fronts.pending:
+            heard, folded, unread = expose(fronts, heard, windows_of(heard, pieces), others_cut, seed=self.seed, log=self._log)
+            found.skipped.extend(unread)
+        self._fit(fronts, heard, found.skipped, folded)
         return self
 
     def update(self, normals: Sources, *, also: Sources | None = None, sample_rate_hz: int | None = None) -> Scorer:
@@ -135,19 +160,24 @@ class Scorer:
             Before :meth:`fit`.
         AudioError
             If none of the new recordings is usable.
+        UsageError
+            If an extractor was trained on the normals: it knows the old ones, so that they could not calibrate again.
         """
         model, _, before = self._fitted()
-        sets = {"source": find(normals, sample_rate_hz=sample_rate_hz)}
-        if also is not None:
-            sets["target"] = find(also, sample_rate_hz=sample_rate_hz)
-        seen = {domain: look(found.recordings, channel=self.channel) for domain, found in sets.items()}
-        skipped = [s for d in sets for s in (*sets[d].skipped, *seen[d].unusable)]
+        if any(extractor.trains for extractor in model.fronts.extractors.values()):
+            raise UsageError("this model trained an extractor on its normal recordings; fit again on the old and the new ones")
+        found = gather(normals, also=also, sample_rate_hz=sample_rate_hz, channel=self.channel)
         pieces = {
-            domain: _cut(self._fast_enough(found.recordings, skipped), model.fronts.config) for domain, found in seen.items()
+            domain: [
+                window
+                for recording in self._fast_enough(seen.recordings, found.skipped)
+                for window in windows(recording, whole_s=model.fronts.config.whole_s, window_s=model.fronts.config.window_s)
+            ]
+            for domain, seen in found.seen.items()
         }
         if not any(pieces.values()):
-            raise AudioError(f"no usable recording to add ({skipped[0].reason if skipped else 'none given'})")
-        self._fit(model.fronts, before + self._embedded(model.fronts, pieces, skipped), skipped)
+            raise AudioError(f"no usable recording to add ({found.skipped[0].reason if found.skipped else 'none given'})")
+        self._fit(model.fronts, (before + embedded(model.fronts, pieces, found.skipped)).sorted(), found.skipped, {})
         return self
 
     def score(self, sources: Sources, *, sample_rate_hz: int | None = None) -> pd.DataFrame:
@@ -196,35 +226,35 @@ class Scorer:
 
         return load_scorer(cls, path)
 
-    def _advice(self, seen: Mapping[str, Any]) -> Advice:
+    def _advice(self, found: Gathered) -> Advice:
         from dcase_asd.extractors.efficientat import EfficientAt
 
+        seen: Mapping[str, Look] = found.seen
         advice = advise(
-            seen["source"], also=seen.get("target"), has_weights=EfficientAt.available(self.weights), weights=self.weights
+            seen["source"],
+            also=seen.get("target"),
+            others=found.others,
+            has_weights=EfficientAt.available(self.weights),
+            weights=self.weights,
         )
         return advice if self.config is None else Advice(dict(self.config), (*advice.lines[:1], "The model is the given one."))
 
-    def _embedded(self, fronts: Fronts, pieces: Mapping[str, list[Window]], skipped: list[Skipped]) -> Normals:
-        total: Normals | None = None
-        for domain, cut in pieces.items():
-            groups = group_windows(cut, folds=fronts.config.folds)
-            normals, left_out = embed_normals(fronts, cut, domain=domain, groups=groups)
-            skipped += left_out
-            total = normals if total is None else total if normals is None else total + normals
-        if total is None:
-            raise AudioError(f"no usable normal recording ({skipped[0].reason if skipped else 'none given'})")
-        return total
+    def _log(self, text: str) -> None:
+        if self.verbose:
+            print(text, flush=True)
 
-    def _fit(self, fronts: Fronts, normals: Normals, skipped: list[Skipped]) -> None:
-        from dcase_asd.serving.promises import promise
+    def _fit(
+        self, fronts: Fronts, normals: Normals, skipped: list[Skipped], folded: Mapping[int, Mapping[str, Segments]]
+    ) -> None:
+        from dcase_asd.serving.learning.promises import promise
 
-        normals = normals.sorted()
-        model, cross = fit_model(fronts, normals, seed=self.seed)
-        calibration = calibrate(model, cross, normals, rate=self.false_alarms, seed=self.seed)
+        model, cross = fit_model(fronts, normals, seed=self.seed, folded=folded)
+        unheard = score_unheard(model, normals, seed=self.seed)
+        calibration = calibrate(model, cross, normals, rate=self.false_alarms, seed=self.seed, unheard=unheard)
         self._state = (model, calibration, normals)
         self.skipped_ = tuple(skipped)
         left_out = [f"{len(skipped)} recordings could not be used: {skipped[0].reason}."] if skipped else []
-        self.advice_ = (*self._advice_given, *left_out, *promise(calibration, fronts.config))
+        self.advice_ = (*self._advice_given, *left_out, *promise(calibration, fronts.config, normals))
         if self.verbose:
             print("\n".join(self.advice_))
 
@@ -267,7 +297,3 @@ class Scorer:
         if state is None:
             raise NotFittedError("Scorer: call fit, or Scorer.load, first")
         return state
-
-
-def _cut(recordings: Any, config: ModelConfig) -> list[Window]:
-    return [w for recording in recordings for w in windows(recording, whole_s=config.whole_s, window_s=config.window_s)]

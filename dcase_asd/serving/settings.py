@@ -13,7 +13,7 @@ from dcase_asd.errors import ConfigError, nearest
 from dcase_asd.features.base import Feature
 from dcase_asd.scores.pooling import methods
 
-__all__ = ["MemberConfig", "ModelConfig", "make", "resolve"]
+__all__ = ["MemberConfig", "ModelConfig", "make", "resolve", "trains"]
 
 
 @configclass
@@ -113,6 +113,11 @@ def make(kind: str, item: Mapping[str, Any]) -> Any:
     if kind == "features" and not isinstance(made, Feature):
         raise ConfigError(f"feature {item['name']} does not read recordings; choose one of audio")
     return made
+
+
+def trains(extractor: Mapping[str, Any]) -> bool:
+    """Return whether a component's extractor learns from recordings."""
+    return bool(getattr(registry.load("extractors", extractor["name"]).implementation, "trains", False))
 
 
 def _component(kind: str, item: Mapping[str, Any], where: str) -> dict[str, Any]:

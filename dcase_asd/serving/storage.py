@@ -24,7 +24,8 @@ from dcase_asd.io.atomic import write_json, write_text
 from dcase_asd.scores.normalisation import Standardiser
 from dcase_asd.scores.thresholds import Threshold
 from dcase_asd.serving import bundle
-from dcase_asd.serving.fitting import Calibration, Normals, Segments
+from dcase_asd.serving.learning.calibration import Calibration
+from dcase_asd.serving.learning.fitting import Normals, Segments
 from dcase_asd.serving.model import Bands, Fronts, Model
 from dcase_asd.serving.settings import resolve
 
@@ -46,7 +47,7 @@ def save_scorer(scorer: Scorer, path: str | os.PathLike[str]) -> None:
             _forget_path(folder / key / "config.json")
         for name, detector in model.detectors.items():
             save_detector(folder / "members" / name, fronts.config.members[name].detector["name"], detector)
-        save_tensors(folder / "calibration.safetensors", {"scores": calibration.scores, "target": calibration.target_scores})
+        save_tensors(folder / "calibration.safetensors", _calibration_tensors(calibration))
         save_tensors(folder / "normals.safetensors", _normals_tensors(normals, model.bands))
         write_json(folder / "provenance.json", _provenance(normals))
         write_text(folder / "README.md", _card(scorer, calibration, normals))
@@ -59,6 +60,7 @@ def save_scorer(scorer: Scorer, path: str | os.PathLike[str]) -> None:
                 "parameters": {k: getattr(scorer, k) for k in ("false_alarms", "channel", "seed")},
                 "model": _without_paths(configs.to_dict(fronts.config)),
                 "threshold": dataclasses.asdict(calibration.threshold),
+                "thresholds": {name: dataclasses.asdict(own) for name, own in calibration.own.items()},
                 "wanted_rate": calibration.wanted_rate,
                 "standardisers": {name: dataclasses.asdict(value) for name, value in model.standardisers.items()},
                 "recorded_hz": fronts.recorded_hz,
@@ -98,7 +100,14 @@ def _restore(cls: type[S], folder: Path, record: dict[str, Any]) -> S:
     )
     normals, model.bands = _normals(load_tensors(folder / "normals.safetensors"), fronts)
     scores = load_tensors(folder / "calibration.safetensors")
-    calibration = Calibration(scores["scores"], scores["target"], Threshold(**record["threshold"]), float(record["wanted_rate"]))
+    calibration = Calibration(
+        scores["scores"],
+        scores["target"],
+        Threshold(**record["threshold"]),
+        float(record["wanted_rate"]),
+        {name: Threshold(**own) for name, own in record["thresholds"].items()},
+        scores.get("unheard"),
+    )
     scorer._state = (model, calibration, normals)
     scorer._advice_given = tuple(record["advice"])
     scorer.advice_ = tuple(record["sentences"])
@@ -106,22 +115,32 @@ def _restore(cls: type[S], folder: Path, record: dict[str, Any]) -> S:
     return scorer
 
 
+def _calibration_tensors(calibration: Calibration) -> dict[str, NDArray[Any]]:
+    unheard = {} if calibration.unheard is None else {"unheard": calibration.unheard}
+    return {"scores": calibration.scores, "target": calibration.target_scores, **unheard}
+
+
 def _plugin_name(fronts: Fronts, key: str) -> str:
     member = next(name for name, embedder in fronts.embedder_of.items() if embedder == key)
     return str(fronts.config.members[member].extractor["name"])
 
 
+def _is_pretrained(extractor: dict[str, Any]) -> bool:
+    # of an extractor that learns, "checkpoint" is another thing
+    return {"checkpoint", "sha256"} <= extractor.keys()
+
+
 def _forget_path(path: Path) -> None:
     """Take the checkpoint's path out of a saved extractor: the weights are in the bundle, the path is somebody's disk."""
     record = json.loads(path.read_text(encoding="utf-8"))
-    if "checkpoint" in record["config"]:
+    if _is_pretrained(record["config"]):
         record["config"] |= {"checkpoint": "", "sha256": ""}
         write_json(path, record)
 
 
 def _without_paths(model: dict[str, Any]) -> dict[str, Any]:
     for member in model["members"].values():
-        if "checkpoint" in member["extractor"]:
+        if _is_pretrained(member["extractor"]):
             member["extractor"] |= {"checkpoint": "", "sha256": ""}
     return model
 
@@ -182,5 +201,7 @@ Members (scores standardised by normal recordings, averaged):
 ## Limits
 
 It knows the machine, place, microphone and gain of its normal recordings; a change of any of these is an anomaly to it.
-Which anomalies it finds was not measured on this machine. Recordings themselves are not in the bundle; embeddings of them are.
+Which anomalies it finds was not measured on this machine. The advised members were chosen on simulated machines and one public
+set with a single anomaly; no recording of this machine, labelled or not, took part in that choice.
+Recordings themselves are not in the bundle; embeddings of them are.
 """

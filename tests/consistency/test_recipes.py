@@ -10,9 +10,12 @@ from pathlib import Path
 import pytest
 
 from dcase_asd.cli.evaluate_verb import command as evaluate
+from dcase_asd.cli.fit_verb import command as fit
 from dcase_asd.cli.results_verb import command as results
 from dcase_asd.cli.run_verb import command as run
+from dcase_asd.cli.score_verb import command as score
 from dcase_asd.cli.submit_verb import check
+from dcase_asd.cli.trial_verb import command as trial
 from dcase_asd.errors import ConfigError
 from dcase_asd.manifests.corpora import corpus_spec
 from dcase_asd.pipeline.recipe import RunOptions, load_config
@@ -171,7 +174,8 @@ def test_the_readme_of_a_year_names_records_machines_and_licence(year):
 def test_the_commands_of_a_readme_use_options_and_keys_that_exist(recipe):
     text = (recipe / "README.md").read_text(encoding="utf-8")
     options = {name.replace("_", "-") for name in re.findall(r"(?<!\S)`?(--[a-z][\w-]*)", text)}
-    known = {name for verb in (run, evaluate, results, check) for parameter in verb.params for name in parameter.opts}
+    verbs = (run, evaluate, results, check, fit, score, trial)
+    known = {name for verb in verbs for parameter in verb.params for name in parameter.opts}
     assert options - known - {"--help"} == set()
     # raises at a key that no configuration has; <machine> stands for a name
     default = re.search(r"^conf=(\S+)", (recipe / "run.sh").read_text(encoding="utf-8"), flags=re.MULTILINE)

@@ -60,8 +60,13 @@ def test_three_recordings_and_an_honest_promise(normals: Path, write: Write) -> 
     three = sorted(normals.iterdir())[:3]
     scorer = Scorer(false_alarms=0.01).fit(three)
     text = "\n".join(scorer.advice_)
-    assert "ATTENTION: 1 in 100 was asked for, but 3 recordings can promise no less than 1 in 4" in text
+    assert "ATTENTION: 1 in 100 was asked for, but 3 normal recordings can promise no less than 1 in 4" in text
     assert "99 are needed" in text
+    assert "at most 1 in 4 false alarms" in text
+    assert "Another day, place, load or gain is another condition" in text
+    # nothing is promised below 1 in 4, but the threshold stands where 1 in 100 of a Gaussian would pass
+    calibration = scorer._fitted()[1]
+    assert scorer.threshold_ == calibration.threshold.parameters["student"] > calibration.scores.max()
     # three recordings say little about the spread of normal: the order is right, an alarm is not promised
     scores = scorer.score([write("x.wav", machine(5, fault=True)), write("y.wav", machine(5))])["score"]
     assert scores[0] > scores[1] + 1.0
@@ -96,7 +101,7 @@ def test_arrays_are_the_same_as_files(normals: Path, fitted: Scorer, write: Writ
 
 def test_update_is_as_good_as_fitting_on_everything(normals: Path, fitted: Scorer, write: Write) -> None:
     files = sorted(normals.iterdir())
-    scorer = Scorer(false_alarms=0.1).fit(files[:7]).update(files[7:])
+    scorer = Scorer(false_alarms=0.1).fit(files[:8]).update(files[8:])
     test = write("b.wav", machine(51, fault=True))
     pd.testing.assert_frame_equal(scorer.score(test), fitted.score(test), check_exact=True)
     assert scorer.threshold_ == fitted.threshold_
@@ -108,7 +113,15 @@ def test_second_condition(normals: Path, write: Write) -> None:
     both = Scorer(false_alarms=0.1).fit(normals, also=shifted[:2])
     assert alone.score(shifted[2])["decision"].tolist() == [1]
     assert both.score(shifted[2])["score"][0] < alone.score(shifted[2])["score"][0]
-    assert any("Of 2 recordings of the second condition" in line for line in both.advice_)
+    text = "\n".join(both.advice_)
+    assert "2 recordings of the second condition can promise no less than 1 in 3" in text
+    assert "a model that heard the first condition alone puts 2 of 2 recordings of the second above" in text
+    # the second condition's own scores lie below the threshold too: it holds for both
+    calibration = both._fitted()[1]
+    assert both.threshold_ >= max(own.value for own in calibration.own.values())
+    assert (calibration.target_scores <= both.threshold_).all()
+    one = Scorer(false_alarms=0.1).fit(normals, also=shifted[:1])
+    assert any("a single recording: nothing is promised for it" in line for line in one.advice_)
     assert both.score(write("x.wav", machine(5, fault=True)))["decision"].tolist() == [1]
 
 
@@ -189,10 +202,33 @@ def test_a_long_recording_in_constant_memory(fitted: Scorer, write: Write) -> No
 
 
 def test_one_long_normal_recording_is_enough(write: Write) -> None:
-    wave = np.concatenate([machine(i, seconds=10.0) for i in range(8)])
-    scorer = Scorer(false_alarms=0.2).fit(write("long.wav", wave))
+    wave = np.concatenate([machine(i, seconds=10.0) for i in range(18)])
+    path = write("long.wav", wave)
+    tracemalloc.start()
+    scorer = Scorer(false_alarms=0.2).fit(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    # the recording alone would be 11.5 MB
+    assert peak < 9e6
     assert scorer.score(write("x.wav", machine(5, fault=True)))["decision"].tolist() == [1]
-    assert len(scorer._fitted()[2].names) == 8
+    assert len(scorer._fitted()[2].names) == 18
+    assert any("Pieces of one recording are alike" in line for line in scorer.advice_)
+
+
+def test_one_short_recording_is_refused(write: Write) -> None:
+    with pytest.raises(DataError, match="at least 2 are needed"):
+        Scorer().fit(write("short é.wav", machine(1, seconds=20.0)))
+
+
+@pytest.mark.parametrize("suffix", [".mp3", ".ogg", ".flac", ".aiff"])
+def test_a_machine_recorded_in_any_format(suffix: str, write: Write) -> None:
+    files = [write(f"normal {suffix}/aufnahme é {i}{suffix}", machine(i)) for i in range(8)]
+    folder = files[0].parent
+    (folder / "notes.txt").write_text("no sound")
+    scorer = Scorer(false_alarms=0.2).fit(folder)
+    table = scorer.score([write(f"a{suffix}", machine(40)), write(f"b{suffix}", machine(41, fault=True))])
+    assert table["decision"].tolist() == [0, 1]
+    assert scorer.skipped_ == ()
 
 
 def test_the_false_alarm_rate_is_kept(write: Write) -> None:

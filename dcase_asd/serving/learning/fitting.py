@@ -1,9 +1,9 @@
-"""Fitting a model to normal recordings: detectors, the scale of their scores, and the threshold, by cross-fitting."""
+"""Fitting a model to normal recordings: detectors and, by cross-fitting, the scale of their scores."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,12 +13,20 @@ from dcase_asd.detectors.base import Detector, batches_of
 from dcase_asd.errors import AudioError, DataError
 from dcase_asd.features.segments import SegmentMeta
 from dcase_asd.scores.normalisation import Standardiser
-from dcase_asd.scores.thresholds import Threshold, false_alarm_threshold
 from dcase_asd.serving.model import Bands, Fronts, Model, Piece
 from dcase_asd.serving.recordings import Skipped, Window
 from dcase_asd.serving.settings import make
 
-__all__ = ["Calibration", "Normals", "Segments", "calibrate", "embed_normals", "fit_model", "group_windows"]
+__all__ = [
+    "Normals",
+    "Segments",
+    "assign_folds",
+    "embed_normals",
+    "fit_detectors",
+    "fit_model",
+    "group_windows",
+    "window_name",
+]
 
 Floats = NDArray[np.float64]
 
@@ -99,30 +107,6 @@ class Normals:
         return SegmentMeta(start_s=part.start_s, **text, **constant)
 
 
-@dataclass(frozen=True)
-class Calibration:
-    """Scores of normal windows by models that have not seen them, and the threshold they give.
-
-    Attributes
-    ----------
-    scores : ndarray [window], ascending
-    target_scores : ndarray [window]
-        Those of the second condition among them.
-    threshold : Threshold
-    wanted_rate : float
-        What was asked for; ``threshold.rate`` is what the number of recordings allows.
-    """
-
-    scores: Floats
-    target_scores: Floats
-    threshold: Threshold
-    wanted_rate: float
-
-    def percentile(self, score: float) -> float:
-        """Per cent of the normal windows that score lower."""
-        return 100.0 * float(np.searchsorted(self.scores, score, side="left")) / len(self.scores)
-
-
 def group_windows(windows: Sequence[Window], *, folds: int) -> list[str]:
     """Return each window's group: its recording; of a single recording, one of ``folds`` stretches of it."""
     names = [window.recording.name for window in windows]
@@ -130,6 +114,12 @@ def group_windows(windows: Sequence[Window], *, folds: int) -> list[str]:
         return names
     n_parts = min(folds, len(names))
     return [f"{name} part {place * n_parts // len(names)}" for place, name in enumerate(names)]
+
+
+def window_name(window: Window) -> str:
+    """Return the recording's name, with the time where the window begins if it is only a piece."""
+    whole = window.start == 0 and window.stop == window.recording.n_samples
+    return window.recording.name if whole else f"{window.recording.name} @ {window.start_s:g} s"
 
 
 def embed_normals(
@@ -140,8 +130,7 @@ def embed_normals(
     kept: list[tuple[str, str]] = []
     pieces: list[Piece] = []
     for window, group in zip(windows, groups, strict=True):
-        name = window.recording.name
-        named = name if window.start == 0 and window.stop == window.recording.n_samples else f"{name} @ {window.start_s:g} s"
+        named = window_name(window)
         try:
             pieces.append(fronts.embed(window, clip_id=named, domain=domain))
         except AudioError as error:
@@ -170,8 +159,12 @@ def _joined(parts: Sequence[Segments]) -> Segments:
     return Segments(*(np.concatenate(column) for column in columns))
 
 
-def fit_model(fronts: Fronts, normals: Normals, *, seed: int) -> tuple[Model, dict[str, Floats]]:
+def fit_model(
+    fronts: Fronts, normals: Normals, *, seed: int, folded: Mapping[int, Mapping[str, Segments]] | None = None
+) -> tuple[Model, dict[str, Floats]]:
     """Fit every member to all normals; return the model and each member's cross-fitted scores of the normal windows.
+
+    ``folded`` holds, for each fold, the segments of embedders that were trained without it.
 
     Raises
     ------
@@ -179,15 +172,18 @@ def fit_model(fronts: Fronts, normals: Normals, *, seed: int) -> tuple[Model, di
         If there are fewer than two groups of normal recordings to cross-fit with, or a detector refuses.
     """
     config = fronts.config
-    fold = _folds(normals, n_folds=config.folds, seed=seed)
-    model = Model(fronts, _detectors(fronts, normals, np.ones(len(fold), dtype=bool), seed=seed), bands=_bands(fronts, normals))
+    fold = assign_folds(normals.group, normals.domain, n_folds=config.folds, seed=seed)
+    model = Model(
+        fronts, fit_detectors(fronts, normals, np.ones(len(fold), dtype=bool), seed=seed), bands=_bands(fronts, normals)
+    )
     scores = {name: np.full(len(normals.names), np.nan) for name in config.members}
     for number in sorted(set(fold.tolist()) - {-1}):
-        part = Model(fronts, _detectors(fronts, normals, fold != number, seed=seed))
+        unheard = replace(normals, segments={**normals.segments, **(folded or {}).get(number, {})})
+        part = Model(fronts, fit_detectors(fronts, unheard, fold != number, seed=seed))
         windows = np.flatnonzero(fold == number)
-        held_out = {key: fold[own.window] == number for key, own in normals.segments.items()}
-        raw = part.raw({key: own.vector[held_out[key]] for key, own in normals.segments.items()})
-        index = {key: np.searchsorted(windows, own.window[held_out[key]]) for key, own in normals.segments.items()}
+        held_out = {key: fold[own.window] == number for key, own in unheard.segments.items()}
+        raw = part.raw({key: own.vector[held_out[key]] for key, own in unheard.segments.items()})
+        index = {key: np.searchsorted(windows, own.window[held_out[key]]) for key, own in unheard.segments.items()}
         for name, values in part.pooled(raw, index).items():
             scores[name][windows] = values
     used = fold >= 0
@@ -196,37 +192,33 @@ def fit_model(fronts: Fronts, normals: Normals, *, seed: int) -> tuple[Model, di
     return model, cross
 
 
-def calibrate(model: Model, cross: Mapping[str, Floats], normals: Normals, *, rate: float, seed: int) -> Calibration:
-    """Set the threshold for a false-alarm rate; where the recordings are too few for it, for the lowest they can promise."""
-    scores = model.combine(cross)
-    used = _folds(normals, n_folds=model.fronts.config.folds, seed=seed) >= 0
-    target = np.array([d == "target" for d in normals.domain])[used]
-    lowest = 1.0 / (len(scores) + 1)
-    threshold = false_alarm_threshold(scores, rate=max(rate, lowest))
-    return Calibration(np.sort(scores), scores[target], threshold, rate)
+def assign_folds(group: Sequence[str], domain: Sequence[str], *, n_folds: int, seed: int) -> NDArray[np.int64]:
+    """Return each window's fold; -1: always fitted on, because it is the only group of its condition.
 
-
-def _folds(normals: Normals, *, n_folds: int, seed: int) -> NDArray[np.int64]:
-    """Return each window's fold; -1: always fitted on, because it is the only group of its condition."""
-    fold = np.full(len(normals.names), -1, dtype=np.int64)
-    for domain in ("source", "target"):
-        places = [i for i, d in enumerate(normals.domain) if d == domain]
-        groups = sorted({normals.group[i] for i in places})
+    Raises
+    ------
+    DataError
+        If the first condition has fewer than two groups.
+    """
+    fold = np.full(len(group), -1, dtype=np.int64)
+    for name in ("source", "target"):
+        places = [i for i, d in enumerate(domain) if d == name]
+        groups = sorted({group[i] for i in places})
         n = min(n_folds, len(groups))
         if n < 2:
-            if domain == "source":
+            if name == "source":
                 raise DataError(
                     f"{len(groups)} usable recordings of the normal machine: at least 2 are needed (better 20, one for each "
                     "false alarm in 20 and so on), or one that is longer than a minute"
                 )
             continue
         order = np.random.default_rng([seed, len(groups)]).permutation(len(groups))
-        fold_of = {groups[group]: position % n for position, group in enumerate(order)}
-        fold[places] = [fold_of[normals.group[i]] for i in places]
+        fold_of = {groups[number]: position % n for position, number in enumerate(order)}
+        fold[places] = [fold_of[group[i]] for i in places]
     return fold
 
 
-def _detectors(fronts: Fronts, normals: Normals, used: NDArray[np.bool_], *, seed: int) -> dict[str, Detector[Any]]:
+def fit_detectors(fronts: Fronts, normals: Normals, used: NDArray[np.bool_], *, seed: int) -> dict[str, Detector[Any]]:
     """Fit every member to the windows that are ``used``."""
     detectors = {}
     for name, member in fronts.config.members.items():

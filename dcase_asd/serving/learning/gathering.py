@@ -1,0 +1,120 @@
+"""From what a user points at to windows and their embeddings: the part of ``fit`` and ``update`` before any detector."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from dcase_asd.errors import AudioError
+from dcase_asd.serving.advisor import Look, look
+from dcase_asd.serving.learning.exposure import refuse_overlap, spread
+from dcase_asd.serving.learning.fitting import Normals, embed_normals, group_windows, window_name
+from dcase_asd.serving.model import Fronts
+from dcase_asd.serving.recordings import Skipped, Sources, Window, find, windows
+from dcase_asd.serving.settings import ModelConfig
+
+__all__ = ["Gathered", "check", "cut", "embedded", "gather", "strangers", "windows_of"]
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """Recordings that were looked at.
+
+    Attributes
+    ----------
+    seen : mapping of str to Look
+        By condition: ``source`` and, if given, ``target``.
+    others : Look or None
+        Of other machines.
+    skipped : list of Skipped
+        What cannot be used, to be added to.
+    """
+
+    seen: dict[str, Look]
+    others: Look | None
+    skipped: list[Skipped]
+
+
+def gather(
+    normals: Sources,
+    *,
+    also: Sources | None = None,
+    others: Sources | None = None,
+    sample_rate_hz: int | None = None,
+    channel: str = "mean",
+) -> Gathered:
+    """Find recordings and listen to them; raises ``UsageError`` for arrays without a rate or of a wrong shape."""
+    given = {"source": normals, "target": also, "others": others}
+    found = {name: find(sources, sample_rate_hz=sample_rate_hz) for name, sources in given.items() if sources is not None}
+    seen = {name: look(one.recordings, channel=channel) for name, one in found.items()}
+    skipped = [s for name in found for s in (*found[name].skipped, *seen[name].unusable)]
+    return Gathered({d: seen[d] for d in ("source", "target") if d in seen}, seen.get("others"), skipped)
+
+
+def check(found: Gathered) -> None:
+    """Refuse a second condition or other machines without a usable recording, and recordings that are normal and another's.
+
+    Raises
+    ------
+    AudioError, UsageError
+        Respectively.
+    """
+    if "target" in found.seen and not found.seen["target"].recordings:
+        raise AudioError("no usable recording of the second condition; leave it out or repair the files")
+    if found.others is not None:
+        refuse_overlap([recording for seen in found.seen.values() for recording in seen.recordings], found.others.recordings)
+        if not found.others.recordings:
+            raise AudioError("no usable recording of other machines; leave --others out or repair the files")
+
+
+def strangers(found: Gathered, config: ModelConfig) -> list[Window]:
+    """Cut the recordings of other machines, evenly chosen; those of a lower rate than the normals are added to what is skipped.
+
+    A network would tell such recordings by the frequencies they lack, and learn nothing about machines.
+
+    Raises
+    ------
+    AudioError
+        If none is left.
+    """
+    if found.others is None:
+        return []
+    lowest = min(rate for seen in found.seen.values() for rate in seen.rates_hz)
+    kept = [recording for recording in found.others.recordings if recording.sample_rate_hz >= lowest]
+    for recording in found.others.recordings:
+        if recording.sample_rate_hz < lowest:
+            reason = f"{recording.sample_rate_hz} Hz; the normal recordings have {lowest} Hz, others need as much"
+            found.skipped.append(Skipped(recording.name, reason))
+    if not kept:
+        raise AudioError(f"no recording of other machines reaches {lowest} Hz, the rate of the normal ones; leave --others out")
+    return spread(cut(replace(found.others, recordings=tuple(kept)), config))
+
+
+def cut(seen: Look, config: ModelConfig) -> list[Window]:
+    """Cut recordings into windows."""
+    return [w for recording in seen.recordings for w in windows(recording, whole_s=config.whole_s, window_s=config.window_s)]
+
+
+def embedded(fronts: Fronts, pieces: Mapping[str, list[Window]], skipped: list[Skipped]) -> Normals:
+    """Embed the windows of every condition; those that cannot be read are added to ``skipped``.
+
+    Raises
+    ------
+    AudioError
+        If none is left.
+    """
+    total: Normals | None = None
+    for domain, some in pieces.items():
+        groups = group_windows(some, folds=fronts.config.folds)
+        normals, left_out = embed_normals(fronts, some, domain=domain, groups=groups)
+        skipped += left_out
+        total = normals if total is None else total if normals is None else total + normals
+    if total is None:
+        raise AudioError(f"no usable normal recording ({skipped[0].reason if skipped else 'none given'})")
+    return total
+
+
+def windows_of(normals: Normals, pieces: Mapping[str, list[Window]]) -> list[Window]:
+    """Return the window behind each row of ``normals``; a file given twice stands for itself."""
+    known = {(window_name(window), domain): window for domain, some in pieces.items() for window in some}
+    return [known[name, domain] for name, domain in zip(normals.names, normals.domain, strict=True)]
