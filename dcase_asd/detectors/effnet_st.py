@@ -9,6 +9,8 @@ is done here:
 * layers: those of index 1 and 3 of the authors' report, ``stage1`` and ``stage3``; compared at half and at an eighth of the
   side, the teacher's maps resized to the student's;
 * widths of the student and decoder are not given; (32, 64, 128, 128) with strides (2, 1, 2, 2);
+* the learned log-variances start at 0. Adam moves them by about its rate a step, so that 20 epochs of a hundred pictures at 1e-4
+  leave both losses with nearly equal weight, as they must have done in the text;
 * the weights of the three maps are not given: each is z-scored by held-out normal pictures, then their mean is taken;
 * the image score is not given: the mean of the largest 1 % of the map (``top_share``);
 * EfficientNet-Lite0 in place of -B0 by default, because its weights come as a package; B0 by ``network``.

@@ -17,7 +17,7 @@ from dcase_asd.evaluation.intervals import Interval
 from dcase_asd.evaluation.metrics import Floats, area_terms, mcclish
 from dcase_asd.evaluation.rules import Rule, Section
 
-__all__ = ["Difference", "bootstrap_scores", "difference", "paired_difference"]
+__all__ = ["Difference", "bootstrap_scores", "bootstrap_values", "difference", "paired_difference", "percentile_interval"]
 
 # replicates handled at once, so that [replicate, clip] arrays of a large section stay in cache and memory
 _BLOCK = 256
@@ -52,7 +52,13 @@ class Difference:
 
 
 def bootstrap_scores(systems: Sequence[Sequence[Section]], rule: Rule, *, n_bootstrap: int, seed: int) -> Floats:
-    """Return the rule's score of every system in every replicate, float [system, replicate].
+    """Return the rule's score of every system in every replicate, float [system, replicate]; as :func:`bootstrap_values`."""
+    values = bootstrap_values(systems, rule, n_bootstrap=n_bootstrap, seed=seed)
+    return rule.combine(values, rule.weights([section.machine for section in systems[0]]))
+
+
+def bootstrap_values(systems: Sequence[Sequence[Section]], rule: Rule, *, n_bootstrap: int, seed: int) -> Floats:
+    """Return the rule's terms of every system in every replicate, float [system, replicate, section, term].
 
     Parameters
     ----------
@@ -82,7 +88,7 @@ def bootstrap_scores(systems: Sequence[Sequence[Section]], rule: Rule, *, n_boot
             counts = _draw(systems[0][place], size, generator)
             for number, sections in enumerate(systems):
                 values[number, start : start + size, place] = _weighted_values(sections[place], rule, counts)
-    return rule.combine(values, rule.weights([section.machine for section in systems[0]]))
+    return values
 
 
 def paired_difference(
@@ -112,10 +118,15 @@ def difference(
 ) -> Difference:
     """Return the difference of two scores with the percentile interval of their paired replicates."""
     gaps = replicates[0] - replicates[1]
-    tail = (1.0 - confidence) / 2.0
-    low, high = np.quantile(gaps, [tail, 1.0 - tail])
-    interval = Interval(scores[0] - scores[1], float(low), float(high), confidence, gaps.size, "bootstrap")
+    interval = percentile_interval(scores[0] - scores[1], gaps, confidence=confidence)
     return Difference(names[0], names[1], interval, float(np.mean(gaps > 0)), seed)
+
+
+def percentile_interval(estimate: float, replicates: Floats, *, confidence: float = CONFIDENCE) -> Interval:
+    """Return the interval between the outer quantiles of ``replicates [replicate]``."""
+    tail = (1.0 - confidence) / 2.0
+    low, high = np.quantile(replicates, [tail, 1.0 - tail])
+    return Interval(estimate, float(low), float(high), confidence, replicates.size, "bootstrap")
 
 
 def _score(sections: Sequence[Section], rule: Rule) -> float:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dcase_asd.errors import DataError, UnknownNameError
-from dcase_asd.evaluation.bootstrap import Difference, bootstrap_scores, difference
+from dcase_asd.evaluation.bootstrap import Difference, bootstrap_values, difference, percentile_interval
 from dcase_asd.evaluation.intervals import official_ci95, score_jackknife
 from dcase_asd.evaluation.metrics import Floats, auc, average_precision, base_rates, precision_recall_f1
 from dcase_asd.evaluation.results import MachineMetrics, Metrics, SectionMetrics, SystemMetrics
@@ -82,7 +82,7 @@ def evaluate_scores(
     interval : bool
         Whether to compute the jackknife interval of the score; it needs two clips of each class in every term.
     n_bootstrap : int
-        Replicates of the paired comparison of systems; 0 = no comparison.
+        Replicates of the paired comparison of systems and of the machines' intervals; 0 = neither.
     reference : str, optional
         Compare every other system with this one; by default every system with every earlier one.
     seed : int
@@ -103,7 +103,12 @@ def evaluate_scores(
     if reference is not None and reference not in runs:
         raise UnknownNameError("system", reference, runs)
     systems = {name: _evaluate_system(run, chosen, interval=interval) for name, run in runs.items()}
-    gaps = _compare(runs, systems, chosen, n_bootstrap=n_bootstrap, reference=reference, seed=seed) if n_bootstrap else ()
+    if not n_bootstrap:
+        return Metrics(chosen.name, systems, (), dict(provenance or {}))
+    drawn = bootstrap_values([run.sections for run in runs.values()], chosen, n_bootstrap=n_bootstrap, seed=seed)
+    replicates = dict(zip(runs, drawn, strict=True))
+    gaps = _compare(runs, systems, chosen, replicates=replicates, reference=reference, seed=seed)
+    systems = {name: _with_intervals(system, runs[name], chosen, replicates[name]) for name, system in systems.items()}
     return Metrics(chosen.name, systems, gaps, dict(provenance or {}))
 
 
@@ -219,23 +224,40 @@ def _section_metrics(run: _Run, place: int, rule: Rule, terms: Floats) -> Sectio
     return SectionMetrics(values, counts)
 
 
+def _with_intervals(system: SystemMetrics, run: _Run, rule: Rule, replicates: Floats) -> SystemMetrics:
+    """Add the bootstrap intervals of every machine's terms; ``replicates [replicate, section, term]``."""
+    names = [section.machine for section in run.sections]
+    machines = {}
+    for machine, entry in system.machines.items():
+        places = [place for place, name in enumerate(names) if name == machine]
+        weights = rule.weights([machine] * len(places))
+        intervals = {
+            term.key: percentile_interval(
+                entry.means[term.key], rule.combine(replicates[:, places, column : column + 1], weights)
+            )
+            for column, term in enumerate(rule.terms)
+        }
+        machines[machine] = replace(entry, intervals=intervals)
+    return replace(system, machines=machines)
+
+
 def _compare(
     runs: Mapping[str, _Run],
     systems: Mapping[str, SystemMetrics],
     rule: Rule,
     *,
-    n_bootstrap: int,
+    replicates: Mapping[str, Floats],
     reference: str | None,
     seed: int,
 ) -> tuple[Difference, ...]:
     names = list(runs)
-    drawn = bootstrap_scores([run.sections for run in runs.values()], rule, n_bootstrap=n_bootstrap, seed=seed)
-    replicates = dict(zip(names, drawn, strict=True))
+    weights = rule.weights([section.machine for section in runs[names[0]].sections])
+    scores = {name: rule.combine(values, weights) for name, values in replicates.items()}
     pairs = [(later, earlier) for earlier, later in itertools.combinations(names, 2)]
     if reference is not None:
         pairs = [(name, reference) for name in names if name != reference]
     return tuple(
-        difference(pair, (systems[pair[0]].score, systems[pair[1]].score), (replicates[pair[0]], replicates[pair[1]]), seed=seed)
+        difference(pair, (systems[pair[0]].score, systems[pair[1]].score), (scores[pair[0]], scores[pair[1]]), seed=seed)
         for pair in pairs
     )
 

@@ -125,13 +125,17 @@ class PixelHistogram:
         """Take one picture ``[h, w]``; raises ``DataError`` as :func:`pixel_auroc`."""
         value, truth = _checked(score, mask, self._n_pictures)
         self._n_pictures += 1
-        bins = np.clip((value - self._low) * self._scale, 0, self._n_bins - 1).astype(np.int64)
-        self._normal += np.bincount(bins[~truth], minlength=self._n_bins)
-        if truth.any():
-            weight, found = _region_weights(truth)
+        bins = ((value.ravel() - self._low) * self._scale).astype(np.intp)
+        np.clip(bins, 0, self._n_bins - 1, out=bins)
+        self._normal += np.bincount(bins, minlength=self._n_bins)
+        place, weight, found = _regions(truth)
+        if found:
             self._n_regions += found
-            self._defective += np.bincount(bins[truth], minlength=self._n_bins)
-            self._overlap += np.bincount(bins[truth], weights=weight[truth], minlength=self._n_bins)
+            defective = bins[place]
+            counts = np.bincount(defective, minlength=self._n_bins)
+            self._defective += counts
+            self._normal -= counts
+            self._overlap += np.bincount(defective, weights=weight, minlength=self._n_bins)
 
     def auroc(self) -> Bounded:
         """Return the pixel AUROC; exact to half the share of pairs whose pixels fell into one bin."""
@@ -140,7 +144,7 @@ class PixelHistogram:
         _both(int(defective.sum()), int(normal.sum()))
         below = np.cumsum(normal) - normal
         tied = float((normal * defective).sum())
-        return Bounded(float((below * defective).sum() + 0.5 * tied) / n_pairs, 0.5 * tied / n_pairs)
+        return Bounded(float(((below * defective).sum() + 0.5 * tied) / n_pairs), float(0.5 * tied / n_pairs))
 
     def aupro(self, *, max_fpr: float = MAX_FPR) -> Bounded:
         """Return the AUPRO; the exact curve lies within the rectangles that each bin spans."""
@@ -182,15 +186,24 @@ def _check_fpr(max_fpr: float) -> None:
 
 def _region_weights(truth: NDArray[np.bool_]) -> tuple[Floats, int]:
     """Return one over the size of its region for every defective pixel, 0 elsewhere, and the number of regions."""
+    place, weight, n_regions = _regions(truth)
+    weights = np.zeros(truth.size)
+    weights[place] = weight
+    return weights.reshape(truth.shape), n_regions
+
+
+def _regions(truth: NDArray[np.bool_]) -> tuple[NDArray[np.intp], Floats, int]:
+    """Return the flat places of defective pixels, one over the size of each one's region, and the number of regions."""
     from scipy.ndimage import label
 
-    if not truth.any():
-        return np.zeros(truth.shape), 0
+    place = np.flatnonzero(truth)
+    if not len(place):
+        return place, np.zeros(0), 0
     regions, n_regions = label(truth, structure=_EIGHT)
-    sizes = np.bincount(regions.ravel(), minlength=n_regions + 1).astype(np.float64)
-    weight = np.zeros(n_regions + 1)
-    weight[1:] = 1.0 / sizes[1:]
-    return weight[regions], int(n_regions)
+    number = regions.ravel()[place]
+    sizes = np.bincount(number, minlength=n_regions + 1).astype(np.float64)
+    sizes[0] = 1.0
+    return place, (1.0 / sizes)[number], int(n_regions)
 
 
 def _area(rate: Sequence[float] | Floats, overlap: Sequence[float] | Floats, max_fpr: float) -> float:
@@ -200,4 +213,5 @@ def _area(rate: Sequence[float] | Floats, overlap: Sequence[float] | Floats, max
     # np.interp takes the last of several points at one rate, which is the top of a vertical step
     end = float(np.interp(max_fpr, x, y))
     x, y = np.append(x[inside], max_fpr), np.append(y[inside], end)
-    return float(np.trapezoid(y, x)) / max_fpr
+    # sums of shares such as 1/3 exceed 1 by rounding
+    return min(float(np.trapezoid(y, x)) / max_fpr, 1.0)

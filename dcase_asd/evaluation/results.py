@@ -2,9 +2,10 @@
 
 Values are fractions, not percent. Keys of section values: the rule's term keys (``auc_source``, ``auc_target``, ``pauc`` ...),
 ``auc`` (all clips of the section), ``average_precision``, ``precision_base`` and ``f1_trivial`` (what chance and "always anomaly"
-give) and, where decisions were given, ``precision``, ``recall``, ``f1`` (all clips) and the same with ``_source`` and ``_target``
+give); where decisions were given, ``precision``, ``recall``, ``f1`` (all clips) and the same with ``_source`` and ``_target``
 (that domain's own clips); under rules without domains also ``false_alarm_rate`` and ``f1_oracle``, the best F1 that a threshold
-fitted to the test labels reaches: an upper bound, never a result. A key without its input is absent, never NaN.
+fitted to the test labels reaches: an upper bound, never a result; where maps and masks are known, ``pixel_auroc``,
+``pixel_aupro`` and their bounds ``pixel_auroc_error``, ``pixel_aupro_error``. A key without its input is absent, never NaN.
 """
 
 from __future__ import annotations
@@ -58,11 +59,20 @@ class MachineMetrics:
         Each of the rule's terms, averaged over the sections by the rule's mean.
     score : float
         All terms of all sections, averaged by the rule's mean.
+    intervals : mapping of str to Interval
+        Bootstrap intervals of ``means``; empty if there was no bootstrap.
     """
 
     sections: Mapping[str, SectionMetrics]
     means: Mapping[str, float]
     score: float
+    intervals: Mapping[str, Interval] = field(default_factory=dict)
+
+    def average(self, key: str) -> float | None:
+        """Return the arithmetic mean over sections of a section value; None if a section lacks it."""
+        values = [section.values.get(key) for section in self.sections.values()]
+        known = [value for value in values if value is not None]
+        return sum(known) / len(known) if known and len(known) == len(values) else None
 
 
 @dataclass(frozen=True)
@@ -183,11 +193,13 @@ class Metrics:
 
 
 def _system(entry: dict[str, Any]) -> SystemMetrics:
-    machines = {
-        name: MachineMetrics(
-            **{**machine, "sections": {key: SectionMetrics(**section) for key, section in machine["sections"].items()}}
-        )
-        for name, machine in entry["machines"].items()
-    }
+    machines = {name: _machine(machine) for name, machine in entry["machines"].items()}
     interval = None if entry["interval"] is None else Interval(**entry["interval"])
     return SystemMetrics(**{**entry, "machines": machines, "interval": interval})
+
+
+def _machine(entry: dict[str, Any]) -> MachineMetrics:
+    sections = {key: SectionMetrics(**section) for key, section in entry["sections"].items()}
+    # files written before there were intervals lack the key
+    intervals = {key: Interval(**interval) for key, interval in entry.get("intervals", {}).items()}
+    return MachineMetrics(**{**entry, "sections": sections, "intervals": intervals})

@@ -18,7 +18,9 @@ _MEANINGS = {
 }
 
 
-def results_markdown(rows: Sequence[SystemRow], *, title: str, environment: Mapping[str, str], command: str) -> str:
+def results_markdown(
+    rows: Sequence[SystemRow], *, title: str, environment: Mapping[str, str], command: str, score_name: str = "Official score"
+) -> str:
     """Return the results page as GitHub Markdown.
 
     Parameters
@@ -31,6 +33,8 @@ def results_markdown(rows: Sequence[SystemRow], *, title: str, environment: Mapp
         What the numbers depend on: package versions, seed, config and git hash ..., in the order to show.
     command : str
         The command that makes the page again.
+    score_name : str
+        What the score is called.
 
     Returns
     -------
@@ -47,7 +51,7 @@ def results_markdown(rows: Sequence[SystemRow], *, title: str, environment: Mapp
     check_rows(rows)
     metrics = list(dict.fromkeys(k for r in rows for values in r.per_machine.values() for k in values))
     machines = list(dict.fromkeys(m for r in rows for m in r.per_machine))
-    head = ["System", "Official score [95 % interval]", *machines]
+    head = ["System", f"{_plain(score_name)} [95 % interval]", *machines]
     lines = [
         "<!-- Generated from the metrics files; edits are lost. The command below makes it again. -->",
         f"# {_plain(title)}",
@@ -56,7 +60,7 @@ def results_markdown(rows: Sequence[SystemRow], *, title: str, environment: Mapp
         "Made by:",
         "",
         *_code([command]),
-        _legend(metrics),
+        _legend(metrics, score_name),
         "",
         _row(head),
         _row(["---", "---:", *("---:" for _ in machines)]),
@@ -75,9 +79,9 @@ def results_markdown(rows: Sequence[SystemRow], *, title: str, environment: Mapp
     return "\n".join([*lines, *(["", "; ".join(marks) + "."] if marks else [])]) + "\n"
 
 
-def _legend(metrics: Sequence[str]) -> str:
+def _legend(metrics: Sequence[str], score_name: str) -> str:
     each = f" A machine's cell: {' / '.join(_plain(m) for m in metrics)}." if metrics else ""
-    return f"Per cent.{each} A dash: not known. Bold: the highest official score."
+    return f"Per cent.{each} A dash: not known. Bold: the highest {_plain(score_name[:1].lower() + score_name[1:])}."
 
 
 def _score(row: SystemRow, *, best: SystemRow) -> str:

@@ -133,6 +133,8 @@ class Rule:
         Whether the organisers rank by this score. 2020 they print averages of AUC and pAUC and no overall number.
     judges_decisions : bool
         Whether result pages show F1, accuracy and their trivial values.
+    beside : tuple of (str, str)
+        Section values that result tables show beside the terms, key and label; they do not enter the score.
     """
 
     name: str
@@ -142,6 +144,7 @@ class Rule:
     layout: str
     official: bool
     judges_decisions: bool = False
+    beside: tuple[tuple[str, str], ...] = ()
 
     @property
     def uses_domains(self) -> bool:
@@ -190,6 +193,15 @@ _TERMS_2021 = (
 )
 _TERMS_2022 = (*_per_domain("auc", "AUC", max_fpr=1.0, own=False), _PAUC)
 _TERMS_OWN = (*_per_domain("auc", "AUC", max_fpr=1.0, own=True, note=", own domain"), _PAUC)
+#: What papers on pictures and on own data report; a key that a section lacks (no masks, no decisions) is not shown.
+_DETECTION = (
+    ("average_precision", "AP"),
+    ("precision", "precision"),
+    ("recall", "recall"),
+    ("f1", "F1"),
+    ("pixel_auroc", "pixel AUROC"),
+    ("pixel_aupro", "AUPRO@0.3"),
+)
 _SOURCES = {
     2022: "Kota-Dohi/dcase2022_evaluator:dcase2022_task2_evaluator.py",
     2023: "nttcslab/dcase2023_task2_evaluator:dcase2023_task2_evaluator.py",
@@ -212,7 +224,15 @@ def _all_rules() -> Mapping[str, Rule]:
         ),
         *(Rule(f"dcase{year}", _TERMS_2022, "harmonic", source, "2022", official=True) for year, source in _SOURCES.items()),
         Rule("own_domain", _TERMS_OWN, "harmonic", "Fujimura et al., DCASE 2023 technical report", "2022", official=False),
-        Rule("pooled", (_AUC, _PAUC), "harmonic", "ibkuroyagi 2022 recipe: hauc of mode all", "2020", official=False),
+        Rule(
+            "pooled",
+            (_AUC, _PAUC),
+            "harmonic",
+            "ibkuroyagi 2022 recipe: hauc of mode all",
+            "2020",
+            official=False,
+            beside=_DETECTION,
+        ),
         Rule(
             "supervised",
             (_AUC,),

@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dcase_asd.config import configclass
-from dcase_asd.errors import ConfigError, FormatError
-from dcase_asd.extractors._shared.waveform_networks import (
-    Checkpoint,
-    embed_waveforms,
-    fill,
-    find_checkpoint,
-    is_at_hand,
-    read_state_dict,
-)
-from dcase_asd.extractors.base import Extractor
+from dcase_asd.errors import ConfigError
+from dcase_asd.extractors._shared.waveform_extractor import CheckpointConfig, WaveformExtractor
+from dcase_asd.extractors._shared.waveform_networks import Checkpoint
 from dcase_asd.registry import Info
 
 if TYPE_CHECKING:
     import torch
-
-    from dcase_asd.networks.mobilenetv3_audio import AudioMobileNetV3
 
 __all__ = ["CHECKPOINT", "INFO", "Config", "EfficientAt"]
 
@@ -49,31 +39,22 @@ CHECKPOINT = Checkpoint(
 
 
 @configclass
-class Config:
-    """Which network, and what of it.
+class Config(CheckpointConfig):
+    """Which network, and what of it; the keys of :class:`CheckpointConfig` apply too (the map is the layer's).
 
     Attributes
     ----------
-    checkpoint : str
-        Path of the published state dict; empty: ``mn04_as_mAP_432.pt`` in the folder ``$DCASE_ASD_WEIGHTS``.
-    sha256 : str
-        If given, the checkpoint must have it.
     width : float
         Width of the network the checkpoint belongs to.
     layer : int
         Layer whose map is pooled: 0 the first convolution, 1 to 15 the blocks, 16 or -1 the last convolution.
     pooling : {"mean", "max", "mean_max"}
         Over frequency and time; the last concatenates both.
-    return_map : bool
-        Whether embedding also gives the layer's map.
     """
 
-    checkpoint: str = ""
-    sha256: str = ""
     width: float = 0.4
     layer: int = -1
     pooling: Literal["mean", "max", "mean_max"] = "mean"
-    return_map: bool = False
 
     def __post_init__(self) -> None:
         """Refuse layers that do not exist."""
@@ -81,90 +62,34 @@ class Config:
             raise ConfigError(f"layer: expected -17 to 16, got {self.layer}")
 
 
-class EfficientAt(Extractor[Config]):
+class EfficientAt(WaveformExtractor[Config]):
     """Pooled feature maps of a pretrained MobileNetV3 (384 dimensions at the last layer of width 0.4)."""
 
     input_rate_hz: ClassVar[float | None] = 32000.0
-
-    def __init__(self, config: Config) -> None:
-        super().__init__(config)
-        self._network: AudioMobileNetV3 | None = None
-
-    def embed(self, segments: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-        """Embed ``[segment, sample]`` at 32 kHz; see :meth:`Extractor.embed`.
-
-        Raises
-        ------
-        ConfigError
-            If the checkpoint is missing or does not fit.
-        FormatError
-            For another shape, too short segments, or values that are not finite.
-        """
-        front_end = self._loaded().front_end
-        return embed_waveforms(
-            segments, self._forward, n_samples_min=front_end.n_samples_min, sample_rate_hz=front_end.sample_rate_hz
-        )
+    published: ClassVar[Checkpoint] = CHECKPOINT
+    owner: ClassVar[str] = "efficientat"
+    class_tensor: ClassVar[str] = "classifier.5.bias"
 
     def tags(self, segments: NDArray[Any]) -> NDArray[np.float32]:
         """Return AudioSet class probabilities ``[segment, 527]`` of ``[segment, sample]``; raises as :meth:`embed`."""
-        network = self._loaded()
-        return embed_waveforms(
-            segments,
-            lambda x: (network(x).sigmoid(), None),
-            n_samples_min=network.front_end.n_samples_min,
-            sample_rate_hz=network.front_end.sample_rate_hz,
-        )[0]
+        return self.run(segments, lambda x: (self.network()(x).sigmoid(), None))[0]
 
-    def state(self) -> dict[str, NDArray[Any]]:
-        """Return the network's weights, so that what is saved needs no checkpoint any more."""
-        from dcase_asd.training.checkpoint import model_arrays
+    def make_network(self, *, n_classes: int) -> torch.nn.Module:
+        """Return the network of the configured width."""
+        from dcase_asd.networks.mobilenetv3_audio import AudioMobileNetV3
 
-        return model_arrays(self._loaded())
+        return AudioMobileNetV3(width=self.config.width, n_classes=n_classes)
 
-    def load_state(self, tensors: Mapping[str, NDArray[Any]]) -> None:
-        """Take over what :meth:`state` returned; ``FormatError`` if it does not fit the configuration."""
-        from dcase_asd.training.checkpoint import set_model
+    def shortest(self) -> tuple[int, int]:
+        """Return what the front end needs: one frame at its rate."""
+        front_end = self.network().front_end
+        return front_end.n_samples_min, front_end.sample_rate_hz
 
-        if "classifier.5.bias" not in tensors:
-            raise FormatError("not the state of an efficientat extractor: classifier.5.bias is missing")
-        network = self._built(n_classes=len(tensors["classifier.5.bias"]))
-        set_model(network, dict(tensors), where="efficientat state")
-        self._network = network
-
-    def module_and_input(self, n_frames: int) -> tuple[Any, Any]:
-        """Return the network and a segment of zeros; see :meth:`Extractor.module_and_input`."""
+    def forward(self, waveform: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Return the layer's pooled map and, if wanted, the map."""
         import torch
 
-        return self._loaded(), torch.zeros(1, n_frames)
-
-    @staticmethod
-    def available(checkpoint: str = "") -> bool:
-        """Return whether the checkpoint lies at the path or in ``$DCASE_ASD_WEIGHTS``."""
-        return is_at_hand(checkpoint, CHECKPOINT)
-
-    def _forward(self, waveform: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-        import torch
-
-        features = self._loaded().maps(waveform, layer=self.config.layer)
+        features = self.network().maps(waveform, layer=self.config.layer)
         pooled = {"mean": lambda: [features.mean(dim=(2, 3))], "max": lambda: [features.amax(dim=(2, 3))]}
         pooled["mean_max"] = lambda: [*pooled["mean"](), *pooled["max"]()]
         return torch.cat(pooled[self.config.pooling](), dim=1), features if self.config.return_map else None
-
-    def _loaded(self) -> AudioMobileNetV3:
-        if self._network is None:
-            path = find_checkpoint(self.config.checkpoint, CHECKPOINT, owner="efficientat", sha256=self.config.sha256)
-            tensors = read_state_dict(path)
-            network = self._built(n_classes=len(tensors.get("classifier.5.bias", range(527))))
-            fill(network, tensors, where=str(path))
-            self._network = network
-        return self._network
-
-    def _built(self, *, n_classes: int) -> AudioMobileNetV3:
-        import torch
-
-        from dcase_asd.networks.mobilenetv3_audio import AudioMobileNetV3
-
-        # initial values are overwritten, but drawing them must not move anybody's random generator
-        with torch.random.fork_rng(devices=[]):
-            network = AudioMobileNetV3(width=self.config.width, n_classes=n_classes)
-        return network.eval().requires_grad_(requires_grad=False)

@@ -7,23 +7,12 @@ Only its module ``models`` is used here, imported by itself, so that nothing is 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, ClassVar
 
 from dcase_asd.config import configclass
-from dcase_asd.errors import ConfigError, FormatError
-from dcase_asd.extractors._shared.waveform_networks import (
-    Checkpoint,
-    embed_waveforms,
-    fill,
-    find_checkpoint,
-    is_at_hand,
-    read_state_dict,
-)
-from dcase_asd.extractors.base import Extractor
+from dcase_asd.errors import ConfigError
+from dcase_asd.extractors._shared.waveform_extractor import CheckpointConfig, WaveformExtractor
+from dcase_asd.extractors._shared.waveform_networks import Checkpoint
 from dcase_asd.registry import Info
 
 if TYPE_CHECKING:
@@ -61,75 +50,31 @@ _SAMPLES_MIN = 31 * 320
 
 
 @configclass
-class Config:
-    """Where the checkpoint lies, and whether maps are wanted.
-
-    Attributes
-    ----------
-    checkpoint : str
-        Path of ``Cnn14_mAP=0.431.pth``; empty: that name in the folder ``$DCASE_ASD_WEIGHTS``.
-    sha256 : str
-        If given, the checkpoint must have it.
-    return_map : bool
-        Whether embedding also gives the map of the last convolution block (2048 channels).
-    """
-
-    checkpoint: str = ""
-    sha256: str = ""
-    return_map: bool = False
+class Config(CheckpointConfig):
+    """The keys of :class:`CheckpointConfig`; the map is that of the last convolution block (2048 channels)."""
 
 
-class Panns(Extractor[Config]):
+class Panns(WaveformExtractor[Config]):
     """Embedding of Cnn14: its 2048 activations before the AudioSet classifier."""
 
     input_rate_hz: ClassVar[float | None] = float(_SHAPE["sample_rate"])
+    published: ClassVar[Checkpoint] = CHECKPOINT
+    owner: ClassVar[str] = "panns"
+    checkpoint_key: ClassVar[str] = "model"
+    class_tensor: ClassVar[str] = "fc_audioset.bias"
 
-    def __init__(self, config: Config) -> None:
-        super().__init__(config)
-        self._network: torch.nn.Module | None = None
+    def make_network(self, *, n_classes: int) -> torch.nn.Module:
+        """Return Cnn14."""
+        network: torch.nn.Module = _models().Cnn14(**_SHAPE, classes_num=n_classes)
+        return network
 
-    def embed(self, segments: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-        """Embed ``[segment, sample]`` at 32 kHz; see :meth:`Extractor.embed`.
+    def shortest(self) -> tuple[int, int]:
+        """Return what leaves one frame after all poolings."""
+        return _SAMPLES_MIN, _SHAPE["sample_rate"]
 
-        Raises
-        ------
-        ConfigError
-            If the checkpoint is missing or does not fit.
-        FormatError
-            For another shape, too short segments, or values that are not finite.
-        """
-        self._loaded()
-        return embed_waveforms(segments, self._forward, n_samples_min=_SAMPLES_MIN, sample_rate_hz=_SHAPE["sample_rate"])
-
-    def state(self) -> dict[str, NDArray[Any]]:
-        """Return the network's weights, so that what is saved needs no checkpoint any more."""
-        from dcase_asd.training.checkpoint import model_arrays
-
-        return model_arrays(self._loaded())
-
-    def load_state(self, tensors: Mapping[str, NDArray[Any]]) -> None:
-        """Take over what :meth:`state` returned; ``FormatError`` if it is not a Cnn14."""
-        from dcase_asd.training.checkpoint import set_model
-
-        if "fc_audioset.bias" not in tensors:
-            raise FormatError("not the state of a panns extractor: fc_audioset.bias is missing")
-        network = _built(n_classes=len(tensors["fc_audioset.bias"]))
-        set_model(network, dict(tensors), where="panns state")
-        self._network = network
-
-    def module_and_input(self, n_frames: int) -> tuple[Any, Any]:
-        """Return the network and a segment of zeros; see :meth:`Extractor.module_and_input`."""
-        import torch
-
-        return self._loaded(), torch.zeros(1, n_frames)
-
-    @staticmethod
-    def available(checkpoint: str = "") -> bool:
-        """Return whether the checkpoint lies at the path or in ``$DCASE_ASD_WEIGHTS``."""
-        return is_at_hand(checkpoint, CHECKPOINT)
-
-    def _forward(self, waveform: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-        network = self._loaded()
+    def forward(self, waveform: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Return the embedding and, if wanted, the map of the last block."""
+        network = self.network()
         if not self.config.return_map:
             return network(waveform)["embedding"], None
         seen: list[torch.Tensor] = []
@@ -141,24 +86,6 @@ class Panns(Extractor[Config]):
             handle.remove()
         # Cnn14 keeps time before frequency
         return vector, seen[0].transpose(2, 3)
-
-    def _loaded(self) -> torch.nn.Module:
-        if self._network is None:
-            path = find_checkpoint(self.config.checkpoint, CHECKPOINT, owner="panns", sha256=self.config.sha256)
-            tensors = read_state_dict(path, key="model")
-            network = _built(n_classes=len(tensors.get("fc_audioset.bias", range(527))))
-            fill(network, tensors, where=str(path))
-            self._network = network
-        return self._network
-
-
-def _built(*, n_classes: int) -> torch.nn.Module:
-    import torch
-
-    # initial values are overwritten, but drawing them must not move anybody's random generator
-    with torch.random.fork_rng(devices=[]):
-        network: torch.nn.Module = _models().Cnn14(**_SHAPE, classes_num=n_classes)
-    return network.eval().requires_grad_(requires_grad=False)
 
 
 def _models() -> ModuleType:

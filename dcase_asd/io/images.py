@@ -145,6 +145,8 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[Image]:
             yield image
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageError(f"{path}: {error}; make the picture smaller") from error
+    except MemoryError as error:
+        raise ImageError(f"{path}: needs more memory than there is; make the picture smaller, or repair its header") from error
     except (OSError, SyntaxError, ValueError, EOFError, struct.error) as error:
         # pillow's decoders raise all of these on damaged files
         raise ImageError(f"{path}: not a readable picture ({error}); expected {', '.join(IMAGE_SUFFIXES)}") from error

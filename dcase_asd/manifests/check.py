@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,15 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from dcase_asd.errors import nearest
 from dcase_asd.manifests.inspection import Inspection, inspect_clip
+from dcase_asd.manifests.level_check import split_differences
 from dcase_asd.manifests.schema import Manifest
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["Problem", "check_manifest"]
-
-#: Difference of median levels, in dB, from which on two splits look like different recording gains.
-_LEVEL_DB = 6.0
 
 
 @dataclass(frozen=True)
@@ -67,8 +64,9 @@ def check_manifest(
     root : Path
         The data root that the manifest's paths are relative to.
     read : bool
-        False reads headers; True every sample as well, which finds changed content, NaN, silence, clipping, offset, and level
-        differences between splits. Memory does not grow with the length of recordings.
+        False reads headers; True every sample as well, which finds changed content, NaN, silence, clipping, offset, and
+        differences of level or brightness between splits (:mod:`~dcase_asd.manifests.level_check`). Memory does not grow with
+        the length of recordings.
     nj : int
         Threads.
     progress : callable, optional
@@ -105,7 +103,7 @@ def check_manifest(
         problems += [Problem(severity, row["clip_id"], row["path"], what, remedy) for severity, what, remedy in found]
     problems += _duplicates(rows)
     problems += _structure(table, sorted(machines))
-    problems += _levels(table, inspections)
+    problems += [_whole("warning", what, remedy) for what, remedy in split_differences(table, inspections)]
     return problems
 
 
@@ -165,7 +163,7 @@ def _structure(table: pd.DataFrame, machines: Sequence[str]) -> Iterator[Problem
             yield _whole("error", f"machine {name!r} is missing{nearest(name, known)}", "fetch it (stage 0) or leave it out")
     for machine, part in table.groupby("machine", sort=True):
         yield from _machine_structure(str(machine), part)
-    if len(known) == 1:
+    if len(known) == 1 and not _pictures(table):
         yield _whole(
             "warning", f"only one machine, {known[0]!r}", "outlier exposure needs other machines' clips as pseudo-anomalies"
         )
@@ -181,28 +179,15 @@ def _machine_structure(machine: str, part: pd.DataFrame) -> Iterator[Problem]:
         return
     for section in sorted(set(test["section"]) - set(train["section"])):
         yield _whole("error", f"{name}: section {section} has test but no training clips", "fetch its training clips")
-    if not (train["domain"] == "target").any():
+    if not (train["domain"] == "target").any() and not _pictures(part):
         yield _whole("warning", f"{name} has no target training clips", "domain generalisation has nothing to use")
+
+
+def _pictures(table: pd.DataFrame) -> bool:
+    """Whether there are pictures alone, which know neither domains nor outlier exposure."""
+    return bool((table["kind"] == "image").all())
 
 
 def _whole(severity: str, what: str, remedy: str) -> Problem:
     """A problem of no single clip."""
     return Problem(severity, "", "", what, remedy)
-
-
-def _levels(table: pd.DataFrame, inspections: Sequence[Inspection]) -> Iterator[Problem]:
-    """Median level of each machine, section and split against that section's source training clips."""
-    levels = table.assign(level_db=[i.level_db for i in inspections])
-    levels = levels[levels["level_db"].map(math.isfinite).astype(bool)]
-    for (machine, section), part in levels.groupby(["machine", "section"], sort=True):
-        is_train = part["split"] == "train"
-        reference = part.loc[is_train & (part["domain"] != "target"), "level_db"].median()
-        others = {"target training": is_train & (part["domain"] == "target"), "test": part["split"] == "test"}
-        for name, rows in others.items():
-            difference = part.loc[rows, "level_db"].median() - reference
-            if abs(difference) > _LEVEL_DB:
-                yield _whole(
-                    "warning",
-                    f"machine {machine!r}, section {section}: {name} clips are {difference:+.1f} dB from source training clips",
-                    "check the gains; use a level-invariant feature if they differ",
-                )

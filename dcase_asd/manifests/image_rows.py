@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dcase_asd.errors import ManifestError
+from dcase_asd.io.hashing import sha256_file
 from dcase_asd.manifests.clip_files import read_facts, summarise
 from dcase_asd.manifests.schema import Labels, Manifest
 
@@ -60,8 +61,8 @@ def image_tables(
 ) -> tuple[Manifest, Labels]:
     """Make the tables; all pictures are of the source domain.
 
-    The labels' ``attributes`` hold ``defect`` (its kind) and ``mask`` (path relative to the root) where there are any: they
-    say what is wrong and where, so they belong to the truth and not to the manifest.
+    The labels' ``attributes`` hold ``defect`` (its kind) and ``mask`` (path relative to the root) with ``mask_sha256``
+    where there are any: they say what is wrong and where, so they belong to the truth and not to the manifest.
 
     Raises
     ------
@@ -112,4 +113,7 @@ def mask_of(image: Path, folder: Path, *, suffixes: Sequence[str] = ("_mask", ""
 
 def _truth(image: PlacedImage, root: Path) -> dict[str, str]:
     truth = {"defect": image.defect} if image.defect else {}
-    return truth | ({"mask": image.mask.relative_to(root).as_posix()} if image.mask else {})
+    if image.mask is None:
+        return truth
+    # the hash, so that results follow when a mask is corrected
+    return truth | {"mask": image.mask.relative_to(root).as_posix(), "mask_sha256": sha256_file(image.mask)}

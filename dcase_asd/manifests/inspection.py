@@ -51,10 +51,13 @@ class Inspection:
         Everything that is wrong.
     level_db : float
         RMS level of all channels re full scale in dB; NaN if it was not read.
+    brightness : float
+        Mean of all pixels and channels of a picture, 0 black to 1 white; NaN if it was not read.
     """
 
     findings: tuple[Finding, ...]
     level_db: float = math.nan
+    brightness: float = math.nan
 
 
 def inspect_clip(path: Path, row: Mapping[str, Any], *, read: bool) -> Inspection:
@@ -73,7 +76,7 @@ def inspect_clip(path: Path, row: Mapping[str, Any], *, read: bool) -> Inspectio
     if not path.is_file():
         return Inspection(findings=(Finding("error", "the file is missing", "restore it, or make the manifest again (stage 1)"),))
     findings: list[Finding] = []
-    level_db = math.nan
+    level_db = brightness = math.nan
     try:
         findings += _header_findings(path, row)
         if read:
@@ -84,10 +87,11 @@ def inspect_clip(path: Path, row: Mapping[str, Any], *, read: bool) -> Inspectio
         elif read and row["kind"] in {"log_mel", "vector"}:
             findings += _array_findings(path)
         elif read:
-            findings += _image_findings(path)
+            more, brightness = _image_findings(path)
+            findings += more
     except (DataError, OSError) as error:
         findings.append(Finding("error", f"cannot be read: {str(error).removeprefix(f'{path}: ')}", _FETCH))
-    return Inspection(findings=tuple(findings), level_db=level_db)
+    return Inspection(findings=tuple(findings), level_db=level_db, brightness=brightness)
 
 
 def _header_findings(path: Path, row: Mapping[str, Any]) -> Iterator[Finding]:
@@ -179,7 +183,8 @@ def _array_findings(path: Path) -> Iterator[Finding]:
             return
 
 
-def _image_findings(path: Path) -> Iterator[Finding]:
+def _image_findings(path: Path) -> tuple[list[Finding], float]:
     pixels = read_image(path)
-    if pixels.min() == pixels.max():
-        yield Finding("warning", f"every pixel is {int(pixels.min())}", "check the camera; remove the picture")
+    flat = pixels.min() == pixels.max()
+    findings = [Finding("warning", f"every pixel is {int(pixels.min())}", "check the camera; remove the picture")] if flat else []
+    return findings, float(pixels.mean(dtype=np.float64)) / 255.0

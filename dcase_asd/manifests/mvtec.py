@@ -13,6 +13,7 @@ Any corpus in the first layout can be read, VisA and BTAD in their converted for
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -33,6 +34,7 @@ INFO = Info(
     input="files",
 )
 
+_log = logging.getLogger(__name__)
 _GOOD = "good"
 _PRIVATE = {"test_private": (), "test_private_mixed": (("lighting", "mixed"),)}
 
@@ -63,10 +65,20 @@ class MvtecCorpus(ImageCorpus[Config]):
         Raises
         ------
         ManifestError
-            If there is no category, one asked for is missing, a defective picture of a category with masks has none, or a
-            file cannot be read.
+            If there is no category, one asked for is missing or has nothing to train on, a defective picture of a category with
+            masks has none, or a file cannot be read.
         """
-        images = [image for name, folder in self._categories(root).items() for image in _category(name, folder)]
+        images: list[PlacedImage] = []
+        for name, folder in self._categories(root).items():
+            found = list(_category(name, folder))
+            if not found:
+                _log.warning("%s: category %s holds no picture and is left out", root, name)
+            elif not any(image.split == "train" for image in found):
+                raise ManifestError(
+                    f"{folder}: {len(found)} test pictures and none to train on in train/{_GOOD}; fetch the category again, or "
+                    "leave it out with corpus.categories"
+                )
+            images += found
         if not self.config.together:
             return images
         machine = self.config.together

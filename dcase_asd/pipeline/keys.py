@@ -133,11 +133,15 @@ class ScoresConfig:
     statistics : str
         ``calibration``: scores are standardised by those of held-out normal clips; ``transductive``: by those of the test
         clips themselves, which marks the result.
+    keep_maps : bool
+        Keep the anomaly maps of test segments (half precision) beside the scores of detectors that make them: for pixel
+        metrics where pictures have masks, and for the heat maps of the report.
     """
 
     aggregation: str = "mean"
     by_machine: dict[str, str] = field(default_factory=dict)
     statistics: Literal["calibration", "transductive"] = "calibration"
+    keep_maps: bool = False
 
 
 @configclass
@@ -206,7 +210,9 @@ class EvaluateConfig:
     n_bootstrap : int
         Resamples for the interval of differences between systems.
     report_clips : int
-        Clips of each kind (most anomalous, missed, false alarm) shown per machine in the report.
+        Clips of each kind (missed, false alarm, most anomalous) shown per machine in the report.
+    pixel_sigma : float
+        Pixel metrics: Gaussian blur of a map enlarged to its picture, in pixels (4: as the field does; 0: none).
     """
 
     rule: str = "dcase2023"
@@ -217,6 +223,7 @@ class EvaluateConfig:
     fixed_thresholds: dict[str, float] = field(default_factory=dict)
     n_bootstrap: int = 400
     report_clips: int = 2
+    pixel_sigma: float = 4.0
 
 
 @configclass

@@ -45,6 +45,7 @@ def _ranges(config: Mapping[str, Any]) -> Iterator[tuple[str, Any, bool, str]]:
     yield "evaluate.false_alarm_rate", rate, 0 < rate < 1, "a share between 0 and 1"
     yield "evaluate.n_bootstrap", evaluate["n_bootstrap"], evaluate["n_bootstrap"] >= 1, "at least 1 resample"
     yield "evaluate.report_clips", evaluate["report_clips"], evaluate["report_clips"] >= 0, "a number of clips from 0"
+    yield "evaluate.pixel_sigma", evaluate["pixel_sigma"], evaluate["pixel_sigma"] >= 0, "pixels, or 0 for no blur"
     for key, item in config["detectors"].items():
         entry = item["entry"]
         fits = entry["fit_split"] == "train" or entry["folds"] >= 2

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,14 +9,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dcase_asd.errors import DcaseAsdError
-from dcase_asd.evaluation.intervals import mean_interval
-from dcase_asd.evaluation.results import Metrics, SystemMetrics
+from dcase_asd.evaluation.result_tables import detection_markdown, text_table
+from dcase_asd.evaluation.results import Metrics
+from dcase_asd.evaluation.rules import rule_named
 from dcase_asd.io.atomic import write_text
 from dcase_asd.io.hashing import sha256_json
 from dcase_asd.io.tables import write_table
 from dcase_asd.manifests.schema import Labels, Manifest
 from dcase_asd.pipeline.decision_tables import DECISION_TABLE, decision_markdown, decision_text
 from dcase_asd.pipeline.records import git_state, provenance
+from dcase_asd.pipeline.result_rows import ALWAYS, combined_ends, system_rows
 from dcase_asd.pipeline.stage import Context
 from dcase_asd.pipeline.stages.ensemble import ALL_SEEDS, UNSELECTED, base_name, expand
 from dcase_asd.pipeline.stages.scores import LEVEL_SYSTEMS
@@ -26,16 +27,11 @@ from dcase_asd.pipeline.stages.shown import shown_systems
 if TYPE_CHECKING:
     import pandas as pd
 
-    from dcase_asd.evaluation.report.data import Group, SystemRow
+    from dcase_asd.evaluation.report.data import SystemRow
 
-__all__ = ["system_detectors", "system_rows", "write_pages"]
+__all__ = ["system_detectors", "write_pages"]
 
 _SUBSETS = {"dev": "development", "eval": "evaluation"}
-#: Term keys of the rules to the short names the pages show.
-_SHORT = {"auc_source": "AUC source", "auc_target": "AUC target", "auc": "AUC", "pauc": "pAUC"} | {
-    "pauc_source": "pAUC source",
-    "pauc_target": "pAUC target",
-}
 
 
 def write_pages(context: Context, out: Path) -> None:
@@ -50,7 +46,9 @@ def write_pages(context: Context, out: Path) -> None:
     for subset, entries in rows.items():
         write_table(out / f"results_{subset}.csv", _flat(entries))
     tables = [
-        part for s, r in rows.items() for part in (_text_table(_SUBSETS[s], r, found[s]), decision_text(_judged(config, out, s)))
+        part
+        for s, r in rows.items()
+        for part in (text_table(r, heading=_heading(_SUBSETS[s], found[s])), decision_text(_judged(config, out, s)))
     ]
     write_text(out / "table.txt", "\n".join(filter(None, tables)) or _NO_LABELS)
     write_text(out / "RESULTS.md", _results(context, out, rows, found))
@@ -58,50 +56,6 @@ def write_pages(context: Context, out: Path) -> None:
 
 
 _NO_LABELS = "No test clip has a label: nothing to evaluate. Scores and decisions were written; see stage 9 for the submission.\n"
-
-
-def system_rows(metrics: Sequence[Metrics], *, comparators: Sequence[str], order: Sequence[str] = ()) -> list[SystemRow]:
-    """Average each system over seeds; the interval covers the choice of clips and of seeds.
-
-    The half-width over clips (jackknife, mean over seeds) and the one over seeds (Student's t of the mean) add as squares:
-    clips and seeds vary independently. With one seed it is the jackknife interval alone.
-    """
-    from dcase_asd.evaluation.report.data import SystemRow
-
-    result = []
-    for name in order or metrics[0].systems:
-        runs = [m.systems[name] for m in metrics if name in m.systems]
-        scores = [run.score for run in runs]
-        mean = float(np.mean(scores))
-        half = _half_width(runs)
-        group: Group = "trivial" if name in LEVEL_SYSTEMS else "comparator" if name in comparators else "ours"
-        result.append(
-            SystemRow(
-                system=name,
-                group=group,
-                score=mean,
-                low=None if half is None else max(mean - half, 0.0),
-                high=None if half is None else min(mean + half, 1.0),
-                per_machine=_per_machine(runs),
-            )
-        )
-    return result
-
-
-def _half_width(runs: Sequence[SystemMetrics]) -> float | None:
-    clips = [run.interval.half_width for run in runs if run.interval is not None]
-    if len(clips) < len(runs):
-        return None
-    seeds = mean_interval(np.array([run.score for run in runs])).half_width if len(runs) > 1 else 0.0
-    return math.hypot(float(np.mean(clips)), seeds)
-
-
-def _per_machine(runs: Sequence[SystemMetrics]) -> dict[str, dict[str, float]]:
-    return {
-        machine: {_SHORT.get(k, k): float(np.mean([r.machines[machine].means[k] for r in runs])) for k in first.means}
-        | {"score": float(np.mean([r.machines[machine].score for r in runs]))}
-        for machine, first in runs[0].machines.items()
-    }
 
 
 def _metrics_of(out: Path, subset: str, names: Sequence[str]) -> list[Metrics]:
@@ -118,28 +72,13 @@ def _flat(rows: Sequence[SystemRow]) -> pd.DataFrame:
 
     flat = []
     for row in rows:
-        values = {f"{machine} {k}": v for machine, each in row.per_machine.items() for k, v in each.items()}
+        values = {f"{machine} {k}": v for machine in row.per_machine for k, v in row.measures(machine).items()}
         flat.append({"system": row.system, "group": row.group, "score": row.score, "low": row.low, "high": row.high, **values})
     return pd.DataFrame(flat)
 
 
-def _text_table(subset: str, rows: Sequence[SystemRow], metrics: Sequence[Metrics]) -> str:
-    """Return the table that ends a run on the screen: one block a machine, per cent."""
-    width = max(len(r.system) for r in rows) + 2
-    terms = list(dict.fromkeys(k for r in rows for each in r.per_machine.values() for k in each))
-    machines = list(rows[0].per_machine)
-    lines = [f"{subset.capitalize()} machines, per cent, rule {metrics[0].rule}, seeds {len(metrics)}"]
-    lines.append("machine".ljust(16) + "system".ljust(width) + "".join(t.rjust(13) for t in terms))
-    for machine in machines:
-        for index, row in enumerate(rows):
-            values = "".join(f"{100 * row.per_machine[machine].get(t, math.nan):13.2f}" for t in terms)
-            lines.append((machine if index == 0 else "").ljust(16) + row.system.ljust(width) + values)
-    lines.append("all machines".ljust(16) + "system".ljust(width) + "score".rjust(13) + "   95 % interval")
-    for row in rows:
-        interval = "" if row.low is None or row.high is None else f"   {100 * row.low:.2f} .. {100 * row.high:.2f}"
-        kind = "" if row.group == "ours" else f"  ({row.group})"
-        lines.append(" " * 16 + row.system.ljust(width) + f"{100 * row.score:13.2f}{interval}{kind}")
-    return "\n".join(lines) + "\n"
+def _heading(subset: str, metrics: Sequence[Metrics]) -> str:
+    return f"{subset.capitalize()} machines, per cent, rule {metrics[0].rule}, seeds {len(metrics)}"
 
 
 def _environment(config: Mapping[str, Any]) -> dict[str, str]:
@@ -168,10 +107,27 @@ def _results(
     parts = []
     for subset, entries in rows.items():
         title = f"{_title(context.config)}: {_SUBSETS[subset]} machines"
-        page = results_markdown(entries, title=title, environment=_environment(context.config), command=_command(context))
-        parts.append(page + "\n" + _differences(metrics[subset]))
-        parts.append(decision_markdown(_judged(context.config, out, subset)))
+        page = results_markdown(
+            entries,
+            title=title,
+            environment=_environment(context.config),
+            command=_command(context),
+            score_name=_score_name(context.config),
+        )
+        judged = decision_markdown(_judged(context.config, out, subset))
+        parts += [page, _detection(entries), _differences(metrics[subset]), judged]
     return "\n".join(filter(None, parts))
+
+
+def _detection(rows: Sequence[SystemRow]) -> str:
+    table = detection_markdown(rows)
+    if not table:
+        return ""
+    return (
+        "Every measure, per cent; brackets: 95 % bootstrap interval over clips; means are arithmetic. Precision, recall and F1 "
+        f"at the threshold set on normal clips; {ALWAYS}, which calls every clip an anomaly, shows the base rate (precision) and "
+        f"the trivial F1.\n\n{table}"
+    )
 
 
 def _differences(metrics: Sequence[Metrics]) -> str:
@@ -184,13 +140,16 @@ def _differences(metrics: Sequence[Metrics]) -> str:
     for system, reference in names:
         runs = [d.interval for m in metrics for d in m.differences if (d.system, d.reference) == (system, reference)]
         mean = float(np.mean([r.estimate for r in runs]))
-        seeds = mean_interval(np.array([r.estimate for r in runs])).half_width if len(runs) > 1 else 0.0
-        below = math.hypot(float(np.mean([r.estimate - r.low for r in runs])), seeds)
-        above = math.hypot(float(np.mean([r.high - r.estimate for r in runs])), seeds)
-        decided = "yes" if mean - below > 0 or mean + above < 0 else "no"
-        interval = f"{100 * mean:+.2f} [{100 * (mean - below):+.2f}, {100 * (mean + above):+.2f}]"
+        low, high = combined_ends(runs)
+        decided = "yes" if low > 0 or high < 0 else "no"
+        interval = f"{100 * mean:+.2f} [{100 * low:+.2f}, {100 * high:+.2f}]"
         lines.append(f"| {system} | {reference} | {interval} | {decided} |")
     return "\n".join(lines) + "\n"
+
+
+def _score_name(config: Mapping[str, Any]) -> str:
+    rule = rule_named(config["evaluate"]["rule"])
+    return "Official score" if rule.official else f"Score ({rule.name})"
 
 
 def _title(config: Mapping[str, Any]) -> str:
@@ -213,12 +172,7 @@ def write_report_page(context: Context, out: Path, rows: Mapping[str, Sequence[S
     labels = Labels.read(context.folders["manifests"] / "labels.csv")
     main = _main_system(rows)
     machines = machine_reports(context, out, unit, main=main, tables=(manifest, labels)) if main else []
-    notes = [
-        f"{row.system}: signal level alone{', inverted' if row.system.endswith('down') else ''}; "
-        "a high value means that the test classes differ in level by accident."
-        for row in next(iter(rows.values()), [])
-        if row.group == "trivial"
-    ]
+    notes = _notes(next(iter(rows.values()), []), pictures=bool(machines) and machines[0].items == "pictures")
     if config["scores"]["statistics"] == "transductive":
         notes.insert(0, "TRANSDUCTIVE: scores were standardised with statistics of the test clips themselves.")
     data = ReportData(
@@ -228,9 +182,26 @@ def write_report_page(context: Context, out: Path, rows: Mapping[str, Sequence[S
         system_table=list(next(iter(rows.values()), [])),
         machines=machines,
         notes=notes if rows else [_NO_LABELS.strip(), *notes],
+        score_name=_score_name(config),
         auc_rule="own_domain" if config["evaluate"]["rule"] in ("own_domain", "dcase2021") else "official",
     )
     write_report(out / "report.html", data)
+
+
+def _notes(rows: Sequence[SystemRow], *, pictures: bool) -> list[str]:
+    """Say what the trivial rows are."""
+    notes = []
+    for row in rows:
+        if row.system in LEVEL_SYSTEMS:
+            what = (
+                f"{'mean brightness' if pictures else 'signal level'} alone{', inverted' if row.system.endswith('down') else ''}"
+            )
+            notes.append(f"{row.system}: {what}; a high value means that the test classes differ in it by accident.")
+        elif row.system == ALWAYS:
+            notes.append(
+                f"{ALWAYS}: calls everything an anomaly; its precision and AP are the base rate, its F1 is the trivial one."
+            )
+    return notes
 
 
 def _main_system(rows: Mapping[str, Sequence[SystemRow]]) -> str:

@@ -9,6 +9,7 @@ that is the gradient of the whole batch; batch normalisation sees a process's ow
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -113,4 +114,5 @@ def joined(model: nn.Module, device: str) -> Iterator[tuple[nn.Module, Group]]:
         yield model, Group(torch.distributed.get_rank(), torch.distributed.get_world_size(), own)
         torch.distributed.barrier()  # what process 0 wrote is there when the others go on
     finally:
+        gc.collect()  # wrappers that were let go: gloo's threads must not outlive the group
         torch.distributed.destroy_process_group()

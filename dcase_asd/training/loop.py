@@ -83,7 +83,9 @@ def train(
         with isolated(seed, "training", device=group.device):
             run = _Run(model, source, config, seed, workdir, group, log, dict(loss_weights or {}))
             run.start(dict(lr_factors or {}), identity)
-            return run.finish()
+            result = run.finish()
+            run.forward = run.model  # the wrapper would hold on to the group beyond its end, and abort the process at its own
+            return result
 
 
 def load_best(model: nn.Module, workdir: Path) -> None:

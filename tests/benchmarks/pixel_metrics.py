@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import time
-
 import numpy as np
 
 from dcase_asd.evaluation.pixels import Bounded, PixelHistogram, pixel_aupro, pixel_auroc
 from tests.benchmarks import Row, alternate
 
-DESCRIPTION = "pixel AUROC and AUPRO of 20 maps of 256 x 256: exact and binned, against scikit-learn"
+DESCRIPTION = "pixel AUROC and AUPRO of 100 maps of 256 x 256: exact and binned, against scikit-learn"
 
-N_PICTURES, SIDE, ROUNDS = 20, 256, 2
+N_PICTURES, SIDE, ROUNDS = 100, 256, 3
 
 
 def run() -> list[Row]:
@@ -48,7 +46,6 @@ def run() -> list[Row]:
             "binned": binned,
         },
         rounds=ROUNDS,
-        clock=time.process_time,
     )
 
     def row(name: str, ours: str, peer: str, target: str) -> Row:
@@ -57,6 +54,6 @@ def run() -> list[Row]:
 
     return [
         row("pixel AUROC: scikit-learn / exact", "auroc", "scikit-learn", ">= 1"),
-        row("pixel AUROC: scikit-learn / binned (AUPRO included)", "binned", "scikit-learn", ">= 5"),
+        row("pixel AUROC: scikit-learn / binned (AUPRO included)", "binned", "scikit-learn", ">= 20"),
         row("pixel AUPRO: exact / binned (AUROC included)", "binned", "aupro", ">= 3"),
     ]

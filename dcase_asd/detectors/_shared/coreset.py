@@ -21,8 +21,8 @@ __all__ = ["Coreset", "StreamingCoreset", "farthest_first"]
 
 #: Points picked from between two updates of all points, and most picks of one such round; flat from 1 k to 4 k points.
 _POOL, _BLOCK = 2048, 256
-#: Rows updated at a time: a block of distances of 16 k x 256 in single precision is 16 MiB.
-_ROWS = 16_384
+#: Rows updated at a time: a block of distances of 1 k x 256 in single precision is 1 MiB and stays in the cache.
+_ROWS = 1_024
 #: Squared distances below this share of the largest squared length are rounding (single precision, a few hundred
 #: dimensions): what is left are duplicates.
 _DUPLICATE = {4: 1e-6, 8: 1e-14}
@@ -107,13 +107,17 @@ def _split(bound: NDArray[Any], pool: int) -> tuple[NDArray[np.int64], float]:
 
 
 def _update(x: NDArray[Any], squared: NDArray[Any], bound: NDArray[Any], fresh: list[int]) -> None:
-    picked = np.ascontiguousarray(-2.0 * x[fresh].T)
+    import torch
+
+    # |x - p|^2 less |x|^2, which does not change which pick is nearest; torch's row minimum uses all threads
+    points, lengths, bounds = (torch.from_numpy(part) for part in (x, squared, bound))
+    picked = torch.from_numpy(np.ascontiguousarray(-2.0 * x[fresh].T))
+    offset = torch.from_numpy(squared[fresh])
     for first in range(0, len(x), _ROWS):
         rows = slice(first, first + _ROWS)
-        # |x - p|^2 less |x|^2, which does not change which pick is nearest
-        partial = x[rows] @ picked
-        partial += squared[fresh]
-        np.minimum(bound[rows], np.maximum(partial.min(axis=1) + squared[rows], 0.0), out=bound[rows])
+        nearest = torch.addmm(offset, points[rows], picked).amin(dim=1)
+        nearest += lengths[rows]
+        torch.minimum(bounds[rows], nearest.clamp_(min=0.0), out=bounds[rows])
     bound[fresh] = -1.0
 
 

@@ -2,7 +2,9 @@
 
 The teacher of the paper was distilled on ImageNet from the features of a WideResNet-101 (Batzner et al., Section 3.1).
 Without ImageNet the pictures are normal ones of the corpus, mirrored and colour-changed, beside *dead leaves* or the pictures of
-a folder: distilled on normal pictures alone, a teacher has learned as little of defects as its student will.
+a folder: distilled on normal pictures alone, a teacher has learned as little of defects as its student will. On synthetic wood
+(64 pixels, 200 steps, one seed, 44 test pictures) the image AUROC was .58 without dead leaves, .82 with, .78 for a random
+teacher.
 """
 
 from __future__ import annotations

@@ -118,7 +118,7 @@ class EfficientAd(PictureModel):
         return local, (self.autoencoder(x) - student[:, n:]).square().mean(dim=1)
 
     def set_channels(self, x: NDArray[np.float32]) -> None:
-        """Standardise the teacher's channels by normal pictures in [0, 1] (Batzner et al., Algorithm 1)."""
+        """Standardise the teacher's channels by normal pictures in [0, 1] (Batzner et al., appendix)."""
         n, total, squares = 0, np.zeros(self.n_channels), np.zeros(self.n_channels)
         with torch.inference_mode():
             for part in chunks(x):

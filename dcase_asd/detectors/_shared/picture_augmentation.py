@@ -21,7 +21,7 @@ __all__ = ["FolderPictures", "colour_changed", "dead_leaves", "turned"]
 Pictures = NDArray[np.float32]
 #: BT.601 luma, the grey that torchvision's colour transforms blend with.
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
-#: Factors of brightness, contrast and saturation lie within 1 +- this (EfficientAD, Algorithm 1).
+#: Factors of brightness, contrast and saturation lie within 1 +- this (EfficientAD, appendix).
 _STRENGTH = 0.2
 _WHITE = 255.0
 # Chosen here: leaves of a picture (they cover most of it), the smallest radius as a share of the side and in pixels, and the
@@ -35,7 +35,7 @@ _MOST_NOISE = 0.1
 def colour_changed(x: Pictures, rng: np.random.Generator) -> Pictures:
     """Change brightness, contrast or saturation, one of them, of each picture ``[picture, channel, h, w]`` in [0, 1].
 
-    Batzner et al., EfficientAD, Algorithm 1: a factor from [0.8, 1.2]; contrast blends with the picture's mean grey,
+    Batzner et al., EfficientAD, appendix: a factor from [0.8, 1.2]; contrast blends with the picture's mean grey,
     saturation with its grey, which changes nothing in pictures of one channel. Values are clipped to [0, 1].
     """
     kinds = rng.integers(3, size=len(x))

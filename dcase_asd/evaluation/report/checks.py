@@ -50,8 +50,8 @@ def check_rows(rows: Sequence[SystemRow]) -> None:
         # a bootstrap interval need not hold the score, nor end inside [0, 1] where it is symmetric
         if row.low is not None and row.high is not None and not -1 <= row.low <= row.high <= 2:
             raise FormatError(f"system {row.system!r}: {row.low} to {row.high} is no interval of a score in [0, 1]")
-        for machine, values in row.per_machine.items():
-            for metric, value in values.items():
+        for machine in {**row.per_machine, **row.beside}:
+            for metric, value in row.measures(machine).items():
                 if not math.isnan(value) and not 0 <= value <= 1:
                     raise FormatError(f"system {row.system!r}, {machine}, {metric}: {value} is not in [0, 1]; give fractions")
 
@@ -117,6 +117,9 @@ def _check_maps(clip: ClipReport, where: str) -> None:
         raise FormatError(f"{where}: score_times_s and segment_scores must have the same length")
     if clip.picture is not None and (clip.picture.ndim != 3 or clip.picture.shape[2] != 3 or clip.picture.dtype != np.uint8):
         raise FormatError(f"{where}: picture must be [height, width, 3] uint8, got {clip.picture.shape} {clip.picture.dtype}")
+    if clip.mask is not None and (clip.picture is None or clip.mask.shape != clip.picture.shape[:2]):
+        found = None if clip.picture is None else clip.picture.shape
+        raise FormatError(f"{where}: mask {clip.mask.shape} needs a picture of its height and width, got {found}")
     if clip.heat_map is not None and clip.heat_map.ndim != 2:
         raise FormatError(f"{where}: heat_map must have two axes, got the shape {clip.heat_map.shape}")
     arrays = {"segment_scores": values, "score_times_s": times, "heat_map": clip.heat_map}

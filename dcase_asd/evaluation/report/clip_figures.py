@@ -1,4 +1,4 @@
-"""The drawings of a clip: log-mel, anomaly map and score over one time axis; or a picture with its heat map."""
+"""The drawings of a clip of sound: log-mel, anomaly map and score over one time axis; scales shared by a machine's clips."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from dcase_asd.evaluation.report.data import ClipReport
-from dcase_asd.evaluation.report.media import embed_photo, embed_picture
+from dcase_asd.evaluation.report.media import embed_picture
 from dcase_asd.evaluation.report.svg import Panel, element, number, picture, round_ticks, tick_label
 
-__all__ = ["ClipScales", "clip_scales", "photo_figure", "sound_figure"]
+__all__ = ["WIDTH", "ClipScales", "clip_scales", "colour_bar", "image", "sound_figure"]
 
-_WIDTH, _LEFT, _PANEL_WIDTH = 400.0, 50.0, 306.0
+WIDTH, _LEFT, _PANEL_WIDTH = 400.0, 50.0, 306.0
 _TICKS_HZ = (50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 4000.0, 8000.0, 16000.0, 32000.0)
 _MIN_TICK_GAP = 15.0
 
@@ -32,13 +32,18 @@ class ClipScales:
     least_score_span: float
 
 
-def clip_scales(clips: Sequence[ClipReport]) -> ClipScales:
-    """Return the shared ranges: features between their 0.5 % and 99.9 % quantiles, the rest from lowest to highest."""
+def clip_scales(clips: Sequence[ClipReport], *, heat_floor: float | None = None) -> ClipScales:
+    """Return the shared ranges: features between their 0.5 % and 99.9 % quantiles, the rest from lowest to highest.
+
+    Heat maps begin at ``heat_floor`` where that is given and anything shown is above it.
+    """
     features = [np.ravel(c.feature.values) for c in clips if c.feature is not None]
     heat = [np.ravel(c.heat_map) for c in clips if c.heat_map is not None]
     scores = [np.ravel(c.segment_scores) for c in clips if c.segment_scores is not None]
     low, high = _range(scores, 0, 1)
-    return ClipScales(_range(features, 0.005, 0.999), _range(heat, 0, 1), 0.2 * (high - low))
+    bottom, top = _range(heat, 0, 1)
+    bottom = heat_floor if heat_floor is not None and heat_floor < top else bottom
+    return ClipScales(_range(features, 0.005, 0.999), (bottom, top), 0.2 * (high - low))
 
 
 def _range(arrays: Sequence[NDArray[np.floating]], low: float, high: float) -> tuple[float, float]:
@@ -75,7 +80,7 @@ def sound_figure(clip: ClipReport, *, scales: ClipScales, max_px: int, label: st
     # a light line on a dark one is seen on every colour of the palettes
     lines = [element("line", x1=0, x2=0, y1=20, y2=last.bottom, class_=css) for css in ("under", "over")]
     parts.append(element("g", *lines, class_="cursor", transform=f"translate({number(last.left)} 0)", **place))
-    return picture(_WIDTH, last.bottom + 38, *parts, label=label)
+    return picture(WIDTH, last.bottom + 38, *parts, label=label)
 
 
 def _layers(clip: ClipReport, scales: ClipScales) -> list[tuple[_Layer, float]]:
@@ -125,10 +130,10 @@ def _layer_panel(panel: Panel, layer: _Layer, *, band_hz: NDArray[np.floating], 
     address = embed_picture(np.asarray(layer.values)[::-1], value_range=layer.limits, palette=layer.palette, max_px=max_px)
     return [
         element("text", layer.name, x=panel.left, y=panel.top - 6, class_="legend strong"),
-        _image(panel, address),
+        image(panel, address),
         panel.frame(),
         _band_axis(panel, np.asarray(band_hz, dtype=float)),
-        _colour_bar(panel, layer.limits, gradient=layer.palette, unit=layer.unit),
+        colour_bar(panel, layer.limits, gradient=layer.palette, unit=layer.unit),
     ]
 
 
@@ -155,7 +160,8 @@ def _band_axis(panel: Panel, band_hz: NDArray[np.float64]) -> Markup:
     return panel.y_axis(places, label="", form=texts.__getitem__, grid=False)
 
 
-def _image(panel: Panel, address: str, **attributes: str) -> Markup:
+def image(panel: Panel, address: str, **attributes: str) -> Markup:
+    """Return an embedded picture that fills a panel, its proportions not kept."""
     return element(
         "image",
         href=address,
@@ -168,7 +174,8 @@ def _image(panel: Panel, address: str, **attributes: str) -> Markup:
     )
 
 
-def _colour_bar(panel: Panel, limits: tuple[float, float], *, gradient: str, unit: str) -> Markup:
+def colour_bar(panel: Panel, limits: tuple[float, float], *, gradient: str, unit: str) -> Markup:
+    """Return the colours of a palette with their values, right of a panel."""
     left = panel.right + 7
     bar = Panel(left=left, top=panel.top, width=7, height=panel.height, x_range=(0, 1), y_range=limits)
     parts = [element("rect", x=left, y=panel.top, width=7, height=panel.height, fill=f"url(#{gradient})")]
@@ -176,25 +183,3 @@ def _colour_bar(panel: Panel, limits: tuple[float, float], *, gradient: str, uni
     parts += [element("text", tick_label(tick), x=left + 10, y=bar.y(tick) + 4, class_="tick") for tick in ticks]
     parts.append(element("text", unit, x=left, y=panel.top - 6, class_="tick"))
     return Markup("").join(parts)
-
-
-def photo_figure(clip: ClipReport, *, scales: ClipScales, max_px: int, label: str) -> Markup | None:
-    """Draw the inspected picture, beside it the same with the heat map over it; None if there is no picture."""
-    if clip.picture is None:
-        return None
-    n_rows, n_columns = clip.picture.shape[:2]
-    address = embed_photo(clip.picture, max_px=max_px)
-    width = _WIDTH if clip.heat_map is None else (_WIDTH - 44) / 2
-    height = width * n_rows / n_columns
-    first = Panel(left=0, top=20, width=width, height=height, x_range=(0, 1), y_range=(0, 1))
-    parts = [element("text", "picture", x=0, y=13, class_="legend strong"), _image(first, address)]
-    if clip.heat_map is not None:
-        second = Panel(left=width + 8, top=20, width=width, height=height, x_range=(0, 1), y_range=(0, 1))
-        heat = embed_picture(clip.heat_map, value_range=scales.heat, palette="inferno", max_px=max_px, see_through=True)
-        parts += [
-            element("text", "anomaly map over it", x=second.left, y=13, class_="legend strong"),
-            _image(second, address),
-            _image(second, heat),
-            _colour_bar(second, scales.heat, gradient="inferno", unit=""),
-        ]
-    return element("svg", *parts, viewBox=f"0 0 {number(_WIDTH)} {number(height + 24)}", role="img", aria_label=label)

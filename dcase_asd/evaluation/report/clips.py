@@ -74,8 +74,8 @@ def choose_clips(
     most = falling[~falling["clip_id"].isin(false["clip_id"])].head(n_anomalous)
     missed = rising[(rising["is_anomaly"] == 1) & (rising["score"] <= highest_normal)]
     missed = missed[~missed["clip_id"].isin(most["clip_id"])].head(n_missed)
-    parts = zip(KINDS, (most, missed, false), strict=True)
-    chosen = pd.concat([part.assign(kind=kind) for kind, part in parts])
+    parts: dict[ClipKind, pd.DataFrame] = {"missed anomaly": missed, "false alarm": false, "most anomalous": most}
+    chosen = pd.concat([parts[kind].assign(kind=kind) for kind in KINDS])
     return [
         ChosenClip(
             clip_id=str(row.clip_id),

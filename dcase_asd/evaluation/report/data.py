@@ -27,11 +27,11 @@ __all__ = [
 ]
 
 Group = Literal["ours", "comparator", "trivial"]
-ClipKind = Literal["most anomalous", "missed anomaly", "false alarm"]
+ClipKind = Literal["missed anomaly", "false alarm", "most anomalous"]
 #: What a row of the score table is: made by this toolkit, published by others, or a baseline without a model.
 GROUPS: tuple[Group, ...] = ("ours", "comparator", "trivial")
-#: The kinds of clips, in the order in which the page shows them.
-KINDS: tuple[ClipKind, ...] = ("most anomalous", "missed anomaly", "false alarm")
+#: The kinds of clips, in the order in which the page shows them: mistakes say most about a system.
+KINDS: tuple[ClipKind, ...] = ("missed anomaly", "false alarm", "most anomalous")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +50,10 @@ class SystemRow:
     per_machine : mapping
         Machine to metric name (``"AUC source"``, ``"AUC target"``, ``"pAUC"``, ...) to value in [0, 1];
         a missing or NaN value is shown as a dash.
+    beside : mapping
+        The same for what does not enter the score (``"AP"``, ``"F1"``, ``"pixel AUROC"`` ...).
+    ranges : mapping
+        Machine to metric name of ``per_machine`` to the two ends of its 95 % interval.
     """
 
     system: str
@@ -58,6 +62,12 @@ class SystemRow:
     low: float | None = None
     high: float | None = None
     per_machine: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    beside: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    ranges: Mapping[str, Mapping[str, tuple[float, float]]] = field(default_factory=dict)
+
+    def measures(self, machine: str) -> dict[str, float]:
+        """Return everything known of a machine: ``per_machine``, then ``beside``."""
+        return {**self.per_machine.get(machine, {}), **self.beside.get(machine, {})}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +119,7 @@ class ClipReport:
     Attributes
     ----------
     clip_id : str
-    kind : {"most anomalous", "missed anomaly", "false alarm"}
+    kind : {"missed anomaly", "false alarm", "most anomalous"}
         Why it is shown; :func:`~dcase_asd.evaluation.report.clips.choose_clips` says.
     score : float
         Clip score of the machine's main system.
@@ -126,6 +136,12 @@ class ClipReport:
         Anomaly map, higher = more anomalous; spans all of ``feature`` (lowest band first) or of ``picture`` (top row first).
     picture : ndarray [height, width, 3] uint8, or None
         The inspected picture; the heat map is drawn over it.
+    mask : ndarray [height, width] of bool, or None
+        Where the picture is defective in truth; outlined on it.
+    defect : str
+        What is wrong with the clip in truth, where that is known.
+    heat_source : str
+        Which detector made the heat map; empty: the main system.
     """
 
     clip_id: str
@@ -140,6 +156,9 @@ class ClipReport:
     segment_scores: NDArray[Any] | None = None
     heat_map: NDArray[Any] | None = None
     picture: NDArray[Any] | None = None
+    mask: NDArray[Any] | None = None
+    defect: str = ""
+    heat_source: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,6 +180,10 @@ class MachineReport:
         ``epoch, name, value``. A name ``line/panel`` (``train/loss``, ``valid/loss``) puts lines of one panel together.
     clips : sequence of ClipReport
         At most ``ReportOptions.max_clips_per_machine`` are shown.
+    items : str
+        What test items are called: ``clips`` or ``pictures``.
+    heat_floor : float or None
+        Heat maps are transparent up to this value, such as the median over all test clips; None: the lowest shown.
     """
 
     machine: str
@@ -170,6 +193,8 @@ class MachineReport:
     threshold: float | None = None
     training_curves: pd.DataFrame | None = None
     clips: Sequence[ClipReport] = ()
+    items: str = "clips"
+    heat_floor: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -80,7 +80,7 @@ def _percent_tick(value: float) -> str:
     return f"{100 * value:.0f}"
 
 
-def histogram_figure(sets: Sequence[ScoreSet], *, threshold: float | None, label: str) -> Markup:
+def histogram_figure(sets: Sequence[ScoreSet], *, threshold: float | None, label: str, items: str = "clips") -> Markup:
     """Draw one mirrored histogram per domain: normal clips upwards, anomalies downwards, on one score axis.
 
     Scores beyond the axis are counted in the outermost bars (:func:`~dcase_asd.evaluation.report.curves.histogram_edges`).
@@ -102,8 +102,12 @@ def histogram_figure(sets: Sequence[ScoreSet], *, threshold: float | None, label
         panel = Panel(left=50, top=top, width=338, height=height, x_range=(low, high), y_range=(-1.12 * peak, 1.12 * peak))
         parts += _histogram_panel(panel, scores, edges=edges, peak=peak)
         if row == len(sets) - 1:
-            parts.append(panel.x_axis(round_ticks(low, high, n=5), label="clip score (higher = more anomalous)", grid=False))
-    parts.append(element("text", "clips", x=11, y=158, transform="rotate(-90 11 158)", class_="axis middle"))
+            parts.append(
+                panel.x_axis(
+                    round_ticks(low, high, n=5), label=f"{items.removesuffix('s')} score (higher = more anomalous)", grid=False
+                )
+            )
+    parts.append(element("text", items, x=11, y=158, transform="rotate(-90 11 158)", class_="axis middle"))
     if off_axis is not None:
         parts.append(element("text", f"threshold {score_label(off_axis)}: beyond the axis", x=58, y=24, class_="legend"))
     if threshold is not None:
@@ -196,7 +200,7 @@ def _training_lines(panel: Panel, names: Sequence[str], lines: Sequence[pd.DataF
 
 def interval_bar(score: float, low: float | None, high: float | None, *, x_range: tuple[float, float], css: str) -> Markup:
     """Draw a score as a dot and its interval as a bar, on the axis of :func:`interval_axis`; a decoration of the numbers."""
-    panel = Panel(left=8, top=0, width=324, height=22, x_range=x_range, y_range=(0, 1))
+    panel = Panel(left=12, top=0, width=316, height=22, x_range=x_range, y_range=(0, 1))
     parts = [element("line", x1=panel.x(t), x2=panel.x(t), y1=0, y2=22, class_="grid") for t in round_ticks(*x_range, n=5)]
     if low is not None and high is not None:
         ends = [panel.x(low), panel.x(high)]
@@ -208,7 +212,7 @@ def interval_bar(score: float, low: float | None, high: float | None, *, x_range
 
 def interval_axis(x_range: tuple[float, float]) -> Markup:
     """Draw the axis above the bars of :func:`interval_bar`, in per cent."""
-    panel = Panel(left=8, top=0, width=324, height=18, x_range=x_range, y_range=(0, 1))
+    panel = Panel(left=12, top=0, width=316, height=18, x_range=x_range, y_range=(0, 1))
     parts = [
         element("text", tick_label(round(100 * t, 6)), x=panel.x(t), y=14, class_="tick middle")
         for t in round_ticks(*x_range, n=5)

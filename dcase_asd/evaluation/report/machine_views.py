@@ -15,7 +15,7 @@ from dcase_asd.evaluation.report.data import MachineReport, ReportOptions
 from dcase_asd.evaluation.report.figures import Curve, ScoreSet, histogram_figure, roc_figure, training_figure
 from dcase_asd.evaluation.report.media import EmbeddedSound
 from dcase_asd.evaluation.report.svg import score_label
-from dcase_asd.evaluation.report.views import ClipGroup, clip_groups
+from dcase_asd.evaluation.report.views import ClipGroup, MetricTable, clip_groups
 
 __all__ = ["MachineView", "machine_view"]
 
@@ -34,6 +34,8 @@ class MachineView:
     groups: Sequence[ClipGroup]
     n_clips: int
     n_shown: int
+    items: str
+    table: MetricTable | None
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,13 @@ class _Clips:
 
 
 def machine_view(
-    report: MachineReport, *, anchor: str, rule: AucRule, sounds: dict[tuple[str, str], EmbeddedSound], options: ReportOptions
+    report: MachineReport,
+    *,
+    anchor: str,
+    rule: AucRule,
+    sounds: dict[tuple[str, str], EmbeddedSound],
+    options: ReportOptions,
+    table: MetricTable | None = None,
 ) -> MachineView:
     """Draw one machine's figures; a figure that the data cannot carry is left out."""
     clips = _aligned(report, report.main_system)
@@ -67,6 +75,8 @@ def machine_view(
         groups=groups,
         n_clips=len(report.clips),
         n_shown=sum(len(g.clips) for g in groups),
+        items=report.items,
+        table=table,
     )
 
 
@@ -82,9 +92,10 @@ def _aligned(report: MachineReport, system: str) -> _Clips:
 
 
 def _counts(report: MachineReport, clips: _Clips) -> list[tuple[str, str]]:
-    counts = [("test clips", str(len(clips.score))), ("anomalies", str(int(clips.is_anomaly.sum())))]
+    counts = [(f"test {report.items}", str(len(clips.score))), ("anomalies", str(int(clips.is_anomaly.sum())))]
     sections = sorted(set(report.truth["section"].astype(str)) - {""})
-    if sections:
+    # pictures have sections for the tables' sake alone
+    if sections and (len(sections) > 1 or report.items != "pictures"):
         counts.append(("sections" if len(sections) > 1 else "section", ", ".join(sections)))
     if report.threshold is not None:
         counts.append(("threshold", score_label(report.threshold)))
@@ -101,14 +112,14 @@ def _roc(report: MachineReport, clips: _Clips, rule: AucRule) -> tuple[Markup, s
     named = [Curve(d, d, roc) for d in domains if (roc := clips.roc(d, rule=rule)) is not None]
     curves = [*named, Curve("all", "all", both)]
     areas = ", ".join(f"{c.name} {100 * c.roc.auc:.2f} %" for c in curves)
-    pauc = f"pAUC (all clips, false-positive rate up to {100 * MAX_FPR:.0f} %) {100 * both.pauc:.2f} %"
+    pauc = f"pAUC (all {report.items}, false-positive rate up to {100 * MAX_FPR:.0f} %) {100 * both.pauc:.2f} %"
     label = f"ROC curves of {report.main_system} on {report.machine}. AUC: {areas}. {pauc}."
     caption = f"Shaded: the region that pAUC counts. {pauc}."
     if named:
         which = "both domains" if rule == "official" else "the same domain"
-        caption += f" A domain's curve: its normal clips against the anomalies of {which}."
+        caption += f" A domain's curve: its normal {report.items} against the anomalies of {which}."
     if faint:
-        caption += f" Faint: {f'the {len(others)} other systems' if len(others) > 1 else others[0]} (all clips)."
+        caption += f" Faint: {f'the {len(others)} other systems' if len(others) > 1 else others[0]} (all {report.items})."
     if len(set(report.truth["section"])) > 1:
         caption += " All sections pooled here; the score table takes each section by itself."
     return roc_figure([*faint, *curves], operating_point=_point(report, clips), label=label), "ROC", caption
@@ -131,10 +142,9 @@ def _histogram(report: MachineReport, clips: _Clips) -> tuple[Markup, str, str] 
         f"{s.domain} {kind} {score_label(float(np.median(v)))}" for s in sets for kind, v in _classes(s) if len(v)
     )
     label = f"Histograms of {report.main_system}'s scores on {report.machine}. Median scores: {medians}."
-    caption = (
-        "Normal clips upwards, anomalies downwards; the less they overlap, the better. The outermost bars hold what lies beyond."
-    )
-    return histogram_figure(sets, threshold=report.threshold, label=label), "Scores", caption
+    what = f"Normal {report.items} upwards, anomalies downwards; the less they overlap, the better."
+    caption = f"{what} The outermost bars hold what lies beyond."
+    return histogram_figure(sets, threshold=report.threshold, label=label, items=report.items), "Scores", caption
 
 
 def _classes(scores: ScoreSet) -> tuple[tuple[str, NDArray[np.float64]], tuple[str, NDArray[np.float64]]]:

@@ -14,7 +14,7 @@ from dcase_asd.evaluation.report.checks import check_report
 from dcase_asd.evaluation.report.data import GROUPS, ReportData, ReportOptions
 from dcase_asd.evaluation.report.machine_views import machine_view
 from dcase_asd.evaluation.report.media import palette_stops
-from dcase_asd.evaluation.report.views import embed_sounds, metric_tables, score_table
+from dcase_asd.evaluation.report.views import embed_sounds, machine_table, metric_tables, score_table
 from dcase_asd.io.atomic import write_text
 
 __all__ = ["render_report", "write_report"]
@@ -48,7 +48,14 @@ def render_report(data: ReportData, *, options: ReportOptions | None = None) -> 
     options = options or ReportOptions()
     sounds = embed_sounds(data.machines, options)
     machines = [
-        machine_view(m, anchor=f"machine-{i}", rule=data.auc_rule, sounds=sounds, options=options)
+        machine_view(
+            m,
+            anchor=f"machine-{i}",
+            rule=data.auc_rule,
+            sounds=sounds,
+            options=options,
+            table=machine_table(data.system_table, m.machine),
+        )
         for i, m in enumerate(data.machines, start=1)
     ]
     environment = jinja2.Environment(

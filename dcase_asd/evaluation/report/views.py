@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from markupsafe import Markup
 
-from dcase_asd.evaluation.report.clip_figures import ClipScales, clip_scales, photo_figure, sound_figure
+from dcase_asd.evaluation.report.clip_figures import ClipScales, clip_scales, sound_figure
 from dcase_asd.evaluation.report.clips import limit_clips
 from dcase_asd.evaluation.report.data import KINDS, ClipReport, MachineReport, ReportOptions, SystemRow
 from dcase_asd.evaluation.report.figures import interval_axis, interval_bar
 from dcase_asd.evaluation.report.media import EmbeddedSound, embed_sound
+from dcase_asd.evaluation.report.photo_figure import photo_figure
 from dcase_asd.evaluation.report.svg import score_label
+from dcase_asd.evaluation.result_tables import machines_of, mean_over_machines, measures_of
 
 __all__ = [
     "ClipGroup",
@@ -24,14 +26,15 @@ __all__ = [
     "ScoreTable",
     "clip_groups",
     "embed_sounds",
+    "machine_table",
     "metric_tables",
     "score_table",
 ]
 
 _HEADINGS = {
-    "most anomalous": ("Most anomalous", "The highest scores of this machine, apart from the false alarms below."),
     "missed anomaly": ("Missed anomalies", "Anomalies with the lowest scores: the system took them for normal."),
-    "false alarm": ("False alarms", "Normal clips with the highest scores: the system took them for anomalies."),
+    "false alarm": ("False alarms", "Normal {items} with the highest scores: the system took them for anomalies."),
+    "most anomalous": ("Most anomalous", "The highest scores of this machine{rest}."),
 }
 
 
@@ -58,10 +61,13 @@ class ScoreTable:
 
 @dataclass(frozen=True)
 class MetricTable:
-    """One metric, systems by machines: ``rows`` of (system, group, cells); a cell is (text, shade in per cent, is best)."""
+    """Systems by machines (of one metric) or by measures: ``rows`` of (system, group, cells).
 
-    metric: str
-    machines: Sequence[str]
+    A cell is (text, shade in per cent, is best).
+    """
+
+    title: str
+    columns: Sequence[str]
     rows: Sequence[tuple[str, str, Sequence[tuple[str, int, bool]]]]
 
 
@@ -108,20 +114,40 @@ def score_table(rows: Sequence[SystemRow]) -> ScoreTable:
 
 
 def metric_tables(rows: Sequence[SystemRow]) -> list[MetricTable]:
-    """Make one table per metric, in the order in which metrics and machines first appear."""
-    machines = list(dict.fromkeys(m for r in rows for m in r.per_machine))
-    metrics = list(dict.fromkeys(k for r in rows for values in r.per_machine.values() for k in values))
-    return [_metric_table(rows, machines, metric) for metric in metrics]
+    """Make one table per metric, machines as columns, in the order in which metrics and machines first appear.
+
+    Where there are measures beside the score, there are too many for that: one table has their means over machines, and each
+    machine shows its own (:func:`machine_table`).
+    """
+    machines = machines_of(rows)
+    if not any(r.beside for r in rows):
+        columns = {m: [[r.measures(name).get(m, math.nan) for name in machines] for r in rows] for m in measures_of(rows)}
+        return [_metric_table(rows, machines, values, metric) for metric, values in columns.items()]
+    if len(machines) < 2:
+        return []
+    measures = [m for m in measures_of(rows) if m != "score"]
+    means = [[mean_over_machines(r, m) for m in measures] for r in rows]
+    return [_metric_table(rows, measures, means, f"Mean of {len(machines)} machines (arithmetic)")]
 
 
-def _metric_table(rows: Sequence[SystemRow], machines: Sequence[str], metric: str) -> MetricTable:
-    values = np.array([[r.per_machine.get(m, {}).get(metric, math.nan) for m in machines] for r in rows], dtype=float)
+def machine_table(rows: Sequence[SystemRow], machine: str) -> MetricTable | None:
+    """Make one machine's table, measures as columns; None where there are none beside the score."""
+    if not any(machine in r.beside for r in rows):
+        return None
+    measures = [m for m in measures_of(rows) if any(m in r.measures(machine) for r in rows)]
+    return _metric_table(
+        rows, measures, [[r.measures(machine).get(m, math.nan) for m in measures] for r in rows], "Every measure"
+    )
+
+
+def _metric_table(rows: Sequence[SystemRow], columns: Sequence[str], cells: Sequence[Sequence[float]], title: str) -> MetricTable:
+    values = np.array(cells, dtype=float)
     filled = np.where(np.isnan(values), -1.0, values)
     best = (filled == filled.max(axis=0)) & (filled >= 0)
     lines = [
         (r.system, r.group, [_cell(v, bool(b)) for v, b in zip(values[i], best[i], strict=True)]) for i, r in enumerate(rows)
     ]
-    return MetricTable(metric, machines, lines)
+    return MetricTable(title, columns, lines)
 
 
 def _cell(value: float, best: bool) -> tuple[str, int, bool]:
@@ -150,18 +176,26 @@ def embed_sounds(machines: Sequence[MachineReport], options: ReportOptions) -> d
 def clip_groups(
     report: MachineReport, *, sounds: dict[tuple[str, str], EmbeddedSound], options: ReportOptions
 ) -> list[ClipGroup]:
-    """Format the clips of a machine by kind, with ranges shared by all of them."""
+    """Format the clips of a machine by kind, with ranges shared by all of them.
+
+    Maps share a range within a kind only: beside the plainest anomalies, what raised a false alarm would not be seen.
+    """
     clips = limit_clips(report.clips, limit=options.max_clips_per_machine)
-    scales = clip_scales(clips)
+    scales = clip_scales(clips, heat_floor=report.heat_floor)
     groups = []
+    kinds = {c.kind for c in report.clips}
+    rest = ", apart from the false alarms above" if "false alarm" in kinds else ""
+    if "most anomalous" in kinds and len(kinds) == 1:
+        rest = f"; no mistake to show, every anomaly scores above every normal {report.items.removesuffix('s')}"
     for kind in KINDS:
+        own = [c for c in clips if c.kind == kind]
+        shared = replace(scales, heat=clip_scales(own, heat_floor=report.heat_floor).heat)
         views = [
-            _clip_view(c, report, scales=scales, sound=sounds.get((report.machine, c.clip_id)), options=options)
-            for c in clips
-            if c.kind == kind
+            _clip_view(c, report, scales=shared, sound=sounds.get((report.machine, c.clip_id)), options=options) for c in own
         ]
         if views:
-            groups.append(ClipGroup(*_HEADINGS[kind], views))
+            heading, meaning = _HEADINGS[kind]
+            groups.append(ClipGroup(heading, meaning.format(items=report.items, rest=rest), views))
     return groups
 
 
@@ -172,7 +206,9 @@ def _clip_view(
     truth = "an anomaly" if clip.is_anomaly else "normal"
     about = f"clip {clip.clip_id} of {report.machine}, in truth {truth}, clip score {score}"
     if clip.picture is not None:
-        label = f"Picture{'' if clip.heat_map is None else ' and its anomaly map'}: {about}."
+        shown = ["Picture", *(["its true defect"] if clip.mask is not None else [])]
+        shown += ["its anomaly map"] if clip.heat_map is not None else []
+        label = f"{' and '.join(shown)}: {about}."
         figure = photo_figure(clip, scales=scales, max_px=options.max_picture_px, label=label)
     else:
         label = f"Over time: {_drawn(clip)}; {about}{_peak(clip)}."

@@ -142,3 +142,6 @@ def _drop(text: str) -> None:
 
 if __name__ == "__main__":
     _fit_here(Path(sys.argv[1]))
+    # what torch takes down at the end of an interpreter has been seen to abort it; all is written by now
+    sys.stdout.flush()
+    os._exit(0)

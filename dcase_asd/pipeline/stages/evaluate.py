@@ -12,9 +12,12 @@ from dcase_asd.errors import DataError, StageError
 from dcase_asd.io.tables import read_table, write_table
 from dcase_asd.manifests.schema import Labels, Manifest
 from dcase_asd.pipeline.decision_tables import DECISION_TABLE, write_decision_table
+from dcase_asd.pipeline.pixel_scores import masked_pictures, pixel_scores
 from dcase_asd.pipeline.reporting import write_pages
 from dcase_asd.pipeline.stage import Context, Stage, Unit
+from dcase_asd.pipeline.stages.detectors import detector_units
 from dcase_asd.pipeline.stages.ensemble import ALL_SEEDS, BOUNDARIES, base_name
+from dcase_asd.pipeline.stages.manifests import root_of_unit
 from dcase_asd.pipeline.stages.scores import SCORE_SCHEMA
 from dcase_asd.pipeline.stages.shown import shown_systems
 
@@ -38,7 +41,7 @@ class EvaluateStage(Stage):
     name = "evaluate"
     reads = "scores, labels"
     writes = "metrics.json, results.csv, RESULTS.md, report.html"
-    version = 2
+    version = 3
     upstream = ("raw", "manifests", "features", "extractor", "scores", "ensemble")
     finish_keys = ("description", "evaluate", "ensembles", "seeds")
 
@@ -47,8 +50,14 @@ class EvaluateStage(Stage):
         seeds = [str(s) for s in context.config["seeds"]]
         names = [*seeds, ALL_SEEDS] if len(seeds) > 1 else seeds
         config = {"evaluate": context.config["evaluate"], "ensembles": context.config["ensembles"]}
-        manifests = ["manifest.csv", "labels.csv"]
-        return [Unit(name, config=config, inputs={"ensemble": [name], "manifests": manifests}) for name in names]
+        kept = context.config["scores"]["keep_maps"]
+        units = []
+        for name in names:
+            inputs = {"ensemble": [name], "manifests": ["manifest.csv", "labels.csv"]}
+            if kept and name != ALL_SEEDS:  # a map belongs to one detector of one seed
+                inputs["scores"] = [f"{key}/{s}/{machine}" for key, s, machine in detector_units(context) if str(s) == name]
+            units.append(Unit(name, config=config, inputs=inputs))
+        return units
 
     def run(self, context: Context, unit: Unit, out: Path, work: Path) -> None:
         """Decide and evaluate one seed."""
@@ -65,7 +74,10 @@ class EvaluateStage(Stage):
         write_table(out / "thresholds.csv", thresholds)
         labels = Labels.read(context.folders["manifests"] / "labels.csv")
         for subset in ("dev", "eval"):
-            self._evaluate(unit, out / subset, scores, decisions, (manifest.select(subset=subset, split="test"), labels), shown)
+            part = manifest.select(subset=subset, split="test")
+            self._evaluate(unit, out / subset, scores, decisions, (part, labels), shown)
+            if "scores" in unit.inputs:
+                _add_pixels(context, unit, out / subset, part, labels)
 
     def finish(self, context: Context, out: Path) -> None:
         """Write tables and pages over all seeds."""
@@ -122,6 +134,23 @@ class EvaluateStage(Stage):
             write_decision_table(out / DECISION_TABLE, decisions, truth, shown)
         every = evaluate_scores(chosen, truth, rule=config["rule"], interval=False, provenance=provenance)
         write_table(out / "all_systems.csv", every.table().reset_index())
+
+
+def _add_pixels(context: Context, unit: Unit, out: Path, manifest: Manifest, labels: Labels) -> None:
+    """Add pixel metrics to ``metrics.json``, where pictures have masks and detectors made maps."""
+    from dcase_asd.evaluation.pixel_metrics import with_values
+    from dcase_asd.evaluation.results import Metrics
+
+    path = out / "metrics.json"
+    pictures = masked_pictures(manifest, labels, root_of_unit(context))
+    if not path.is_file() or not pictures:
+        return
+    metrics = Metrics.read(path)
+    sigma = unit.config["evaluate"]["pixel_sigma"]
+    found = pixel_scores(
+        context.folders["scores"], systems=list(metrics.systems), seed=unit.name, pictures=pictures, sigma=sigma, log=context.log
+    )
+    with_values(metrics, found).write(path)
 
 
 def _decide(

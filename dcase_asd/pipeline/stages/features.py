@@ -11,7 +11,7 @@ from dcase_asd.features.store import FeatureFolder
 from dcase_asd.manifests.schema import Manifest
 from dcase_asd.pipeline.settings import MAIN_FEATURES, plugin_config
 from dcase_asd.pipeline.stage import Context, Stage, Unit
-from dcase_asd.pipeline.stages.manifests import _root_of_unit, machine_index
+from dcase_asd.pipeline.stages.manifests import machine_index, root_of_unit
 
 __all__ = ["FeaturesStage", "feature_place"]
 
@@ -47,7 +47,7 @@ class FeaturesStage(Stage):
         plugin, config = plugin_config("features", unit.config["features"])
         build_machine(
             manifest,
-            data_root=_root_of_unit(context),
+            data_root=root_of_unit(context),
             name=plugin.name,
             config=config,
             out=out,

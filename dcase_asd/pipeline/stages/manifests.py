@@ -15,7 +15,7 @@ from dcase_asd.pipeline.settings import plugin_config
 from dcase_asd.pipeline.stage import Context, Stage, Unit
 from dcase_asd.pipeline.stages.raw import CORPUS_FOLDER, external_root
 
-__all__ = ["ManifestsStage", "data_root", "listing_digest", "machine_index", "target_machines"]
+__all__ = ["ManifestsStage", "data_root", "listing_digest", "machine_index", "root_of_unit", "target_machines"]
 
 
 class ManifestsStage(Stage):
@@ -25,7 +25,7 @@ class ManifestsStage(Stage):
     name = "manifests"
     reads = "recordings on disk"
     writes = "manifest.csv, labels.csv"
-    version = 1
+    version = 2
     upstream = ("raw",)
 
     def units(self, context: Context) -> list[Unit]:
@@ -41,7 +41,7 @@ class ManifestsStage(Stage):
         """Scan the corpus and write the tables."""
         del work
         plugin, config = plugin_config("corpora", unit.config["corpus"])
-        root = _root_of_unit(context)
+        root = root_of_unit(context)
         manifest, labels = plugin.implementation(config).scan(root, nj=context.resources.nj)
         if not len(manifest):
             raise ManifestError(f"{root}: no clip found; check --data_root and the corpus settings ({unit.config['corpus']})")
@@ -70,7 +70,8 @@ def data_root(context: Context) -> Path:
     return external_root(context)
 
 
-def _root_of_unit(context: Context) -> Path:
+def root_of_unit(context: Context) -> Path:
+    """Return the folder that paths in the manifest are relative to: what stage 0 made, or the data root."""
     made = context.folders["raw"] / CORPUS_FOLDER
     return made if made.is_dir() else context.folders["data_root"]
 

@@ -21,6 +21,7 @@ from dcase_asd.pipeline.labelled import POSITIVES, learns_from_labels
 from dcase_asd.pipeline.stage import Context, Stage, Unit
 from dcase_asd.pipeline.stages.detectors import CALIBRATION, detector_input, detector_units, embedding_folder, section_rows
 from dcase_asd.pipeline.stages.manifests import target_machines
+from dcase_asd.scores.maps import write_maps
 from dcase_asd.scores.pooling import pool_map, pool_segments
 
 if TYPE_CHECKING:
@@ -38,12 +39,13 @@ _BATCH = 64
 
 @dataclass(frozen=True)
 class _Scored:
-    """Scores of some segments: system name to ``[segment]``, and the weight of each segment in its clip."""
+    """Scores of some segments: system name to ``[segment]``, the weight of each segment in its clip, and maps if wanted."""
 
     systems: dict[str, NDArray[np.float64]]
     clip_id: NDArray[Any]
     start_s: NDArray[np.float64]
     weight: NDArray[np.float64] | None
+    map: NDArray[np.float32] | None = None
 
 
 class ScoresStage(Stage):
@@ -64,10 +66,13 @@ class ScoresStage(Stage):
             item = config["detectors"][key]
             source = embedding_folder(config, item["entry"]["extractor"], seed, machine)
             method = unit_aggregation(config, key, machine)
+            # the key is there only where it asks for more, so that it changes nothing for others
+            kept = {"keep_maps": True} if config["scores"]["keep_maps"] else {}
             units.append(
                 Unit(
                     f"{key}/{seed}/{machine}",
-                    config={"detector": item["detector"], "entry": item["entry"], "aggregation": method, "embeddings": source},
+                    config={"detector": item["detector"], "entry": item["entry"], "aggregation": method, "embeddings": source}
+                    | kept,
                     inputs={"embeddings": [source], "detectors": [f"{key}/{seed}/{machine}"]},
                 )
             )
@@ -93,6 +98,8 @@ class ScoresStage(Stage):
             write_table(out / f"{HELD_OUT_POSITIVES}.csv", _pooled(positive, unit))
         save_array(out / "segments.npy", np.stack(list(test.systems.values()), axis=1).astype(np.float32))
         _write_segments(out / "segments.csv", test)
+        if test.map is not None:
+            write_maps(out, test.map)
         context.log(f"{len(test.systems)} systems, {len(set(test.clip_id))} clips, pooled by {unit.config['aggregation']}")
 
     def check(self, context: Context, out: Path) -> None:
@@ -114,7 +121,7 @@ def _score_test(embeddings: Embeddings, unit: Unit, models: Path) -> _Scored:
         if not model.is_dir():
             raise DataError(f"{unit.name}: section {section} has test clips but no training clips; add them or choose --sections")
         chosen.append((rows, model))
-    return _score_rows(embeddings, unit, chosen)
+    return _score_rows(embeddings, unit, chosen, keep_maps=unit.config.get("keep_maps", False))
 
 
 def _score_held_out(embeddings: Embeddings, unit: Unit, models: Path, *, which: str = "clips") -> _Scored:
@@ -133,13 +140,16 @@ def _score_held_out(embeddings: Embeddings, unit: Unit, models: Path, *, which: 
     return _score_rows(embeddings, unit, chosen)
 
 
-def _score_rows(embeddings: Embeddings, unit: Unit, chosen: list[tuple[NDArray[np.int64], Path]]) -> _Scored:
+def _score_rows(
+    embeddings: Embeddings, unit: Unit, chosen: list[tuple[NDArray[np.int64], Path]], *, keep_maps: bool = False
+) -> _Scored:
     name = unit.name.split("/", 1)[0]
     x = detector_input(embeddings, unit.config)
     weighted = unit.config["aggregation"] == "power_weighted"
     if weighted and embeddings.power is None:
         raise DataError(f"{unit.name}: power_weighted needs the high-passed power, which this feature does not store")
     parts: list[dict[str, NDArray[np.float64]]] = []
+    maps: list[NDArray[np.float32]] = []
     for rows, model in chosen:
         detector = load_detector(model)
         for start in range(0, len(rows), _BATCH):
@@ -149,11 +159,13 @@ def _score_rows(embeddings: Embeddings, unit: Unit, chosen: list[tuple[NDArray[n
             if weighted and scores.map is not None and embeddings.power is not None:
                 whole = pool_map(scores.map, embeddings.power[some])
             parts.append({f"{name}:{k}": v for k, v in scores.parts.items()} or {name: whole})
+            maps += [scores.map] if keep_maps and scores.map is not None else []
     common = [system for system in parts[0] if all(system in part for part in parts)]
     order = np.concatenate([rows for rows, _ in chosen])
     weight = None if embeddings.power is None else np.asarray(embeddings.power[order], dtype=np.float64).mean(axis=1)
     systems = {system: np.concatenate([part[system] for part in parts]).astype(np.float64) for system in common}
-    return _Scored(systems, embeddings.meta.clip_id[order], embeddings.meta.start_s[order], weight)
+    kept = np.concatenate(maps) if maps else None
+    return _Scored(systems, embeddings.meta.clip_id[order], embeddings.meta.start_s[order], weight, kept)
 
 
 def _pooled(scored: _Scored, unit: Unit) -> pd.DataFrame:

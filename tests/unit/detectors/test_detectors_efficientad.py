@@ -21,7 +21,7 @@ SMALL: dict[str, Any] = {
     "n_channels": 8,
     "width": 0.0625,
     "padding": True,
-    "steps": 30,
+    "steps": 8,
     "batch_size": 4,
     "learning_rate": 1e-3,
 }

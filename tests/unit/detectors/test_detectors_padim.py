@@ -61,7 +61,7 @@ def test_ledoit_wolf_is_that_of_scikit_learn_in_both_forms(n):
 def test_ledoit_wolf_sums_need_no_second_pass():
     x = normal_segments((4, 1, 1), 30, seed=0)[..., 0].transpose(2, 0, 1).astype(np.float64) + 50
     moments = PositionMoments.empty(x[:, :5].mean(axis=1))
-    for part in np.array_split(x, 4, axis=1):
+    for part in np.array_split(x.transpose(1, 2, 0), 4):
         moments.add(part)
     centred = x - x.mean(axis=1, keepdims=True)
     np.testing.assert_allclose(moments.central_fourth(), (np.square(centred).sum(axis=2) ** 2).sum(axis=1), rtol=1e-9)
@@ -75,11 +75,12 @@ def test_dual_and_primal_agree_at_the_border(shrinkage):
 
     x = normal_segments((9, 2, 2), 7, seed=0).reshape(7, 9, 4).transpose(2, 0, 1).astype(np.float64)
     moments = PositionMoments.empty(x.mean(axis=1))
-    moments.add(x)
-    mean, v, ridge = dual_form(x, eps=0.01, shrinkage=shrinkage)
-    delta = x[:, :3] + 0.3 - mean[:, None]
-    primal = primal_squared(delta, primal_form(moments, eps=0.01, shrinkage=shrinkage))
-    np.testing.assert_allclose(dual_squared(delta, v, ridge), primal, rtol=1e-4)
+    rows = x.transpose(1, 2, 0)
+    moments.add(rows)
+    mean, v, ridge = dual_form(rows, eps=0.01, shrinkage=shrinkage)
+    test = rows[:3] + 0.3
+    primal = primal_squared(test, mean, primal_form(moments, eps=0.01, shrinkage=shrinkage))
+    np.testing.assert_allclose(dual_squared(test, mean, v, ridge), primal, rtol=1e-4)
     np.testing.assert_allclose(mean, moments.mean())
 
 

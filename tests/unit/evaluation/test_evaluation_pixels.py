@@ -120,3 +120,15 @@ def test_what_is_no_pair_of_score_and_mask_is_refused():
         PixelHistogram(low=1.0, high=1.0)
     with pytest.raises(DataError, match="0 defective"):
         PixelHistogram(low=0.0, high=1.0).auroc()
+
+
+def test_a_perfect_map_of_odd_regions_does_not_exceed_one():
+    """The shares of regions of 3, 7 and 49 pixels sum to more than 1 by rounding."""
+    mask = np.zeros((30, 30), dtype=np.uint8)
+    mask[0, :3] = mask[2, :7] = 1
+    mask[10:17, 10:17] = 1
+    histogram = PixelHistogram(low=0.0, high=1.0)
+    for _ in range(3):
+        histogram.add(mask.astype(float), mask)
+    assert histogram.aupro().value == pytest.approx(1.0)
+    assert max(histogram.aupro().value, pixel_aupro([mask.astype(float)] * 3, [mask] * 3)) <= 1.0

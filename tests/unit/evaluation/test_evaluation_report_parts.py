@@ -77,15 +77,15 @@ def test_chosen_clips_are_the_extremes():
     scores = pd.DataFrame({"clip_id": list("hgfedcba"), "score": [9.0, 8.0, 2.0, 1.0, 7.0, 3.0, 1.5, 0.5]})
     chosen = choose_clips(truth, scores, n_anomalous=2, n_missed=3, n_false=1)
     assert [(c.kind, c.clip_id) for c in chosen] == [
-        ("most anomalous", "h"),
-        ("most anomalous", "g"),
         ("missed anomaly", "e"),
         ("missed anomaly", "f"),
         ("false alarm", "d"),
+        ("most anomalous", "h"),
+        ("most anomalous", "g"),
     ]
-    assert [c.percentile for c in chosen] == [87.5, 75.0, 12.5, 37.5, 62.5]
+    assert [c.percentile for c in chosen] == [12.5, 37.5, 62.5, 87.5, 75.0]
     assert chosen[0].is_anomaly is True
-    assert chosen[-1].domain == "target"
+    assert chosen[2].domain == "target"
 
 
 def test_a_perfect_system_has_neither_misses_nor_false_alarms():

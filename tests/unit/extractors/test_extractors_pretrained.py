@@ -164,7 +164,7 @@ def test_another_sampling_rate_is_refused(checkpoint: Path) -> None:
 @pytest.mark.slow
 def test_panns_with_a_checkpoint_of_the_right_shape(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(1)
-    network = panns._built(n_classes=527)
+    network = panns.Panns(panns.Config())._built(n_classes=527)
     monkeypatch.setenv(WEIGHTS_VARIABLE, str(tmp_path))
     path = tmp_path / panns.CHECKPOINT.file
     torch.save({"iteration": 1, "model": network.state_dict()}, path)

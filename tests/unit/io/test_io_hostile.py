@@ -16,9 +16,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dcase_asd.config import load_yaml, parse_override
-from dcase_asd.errors import AudioError, ConfigError, FormatError, ManifestError
+from dcase_asd.errors import AudioError, ConfigError, FormatError, ImageError, ManifestError
 from dcase_asd.io.arrays import load_array
 from dcase_asd.io.audio import read_audio
+from dcase_asd.io.images import read_image, write_image
 from dcase_asd.io.tables import read_table, write_table
 from dcase_asd.manifests.schema import Manifest
 
@@ -142,6 +143,19 @@ def test_header_that_promises_gigabytes_costs_none(tmp_path: Path) -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 100 * 2**20
+
+
+def test_picture_that_asks_for_more_memory_than_there_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pillow's own MemoryError came through."""
+    from PIL import ImageFile
+
+    def greedy(self: ImageFile.ImageFile) -> None:
+        raise MemoryError
+
+    write_image(tmp_path / "a.png", np.zeros((4, 4, 1), np.uint8))
+    monkeypatch.setattr(ImageFile.ImageFile, "load", greedy)
+    with pytest.raises(ImageError, match=r"a\.png: needs more memory"):
+        read_image(tmp_path / "a.png")
 
 
 @pytest.mark.parametrize("mmap", [True, False])

@@ -9,6 +9,7 @@ import pytest
 from dcase_asd import config as configs
 from dcase_asd import registry
 from dcase_asd.errors import ConfigError, ManifestError
+from dcase_asd.io.hashing import sha256_file
 from dcase_asd.io.images import write_image
 from dcase_asd.manifests.corpora import corpus_spec
 
@@ -60,6 +61,7 @@ def test_mvtec_ad(root):
     assert json.loads(truth.loc["dev/bottle/test/broken large/000"]["attributes"]) == {
         "defect": "broken large",
         "mask": "bottle/ground_truth/broken large/000_mask.png",
+        "mask_sha256": sha256_file(root / "bottle/ground_truth/broken large/000_mask.png"),
     }
     only, _ = _scan("mvtec", root, categories=["wood"])
     assert only.machines == ["wood"]

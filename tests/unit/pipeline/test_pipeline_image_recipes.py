@@ -1,5 +1,6 @@
 """The image recipes: every configuration resolves, and the smallest goes through every stage."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -39,6 +40,17 @@ def test_the_smallest_image_recipe_goes_through_every_stage(tmp_path):
     # the parts lie in one place and the defects are plain: even an untrained network sees them
     assert table.loc[["patchcore", "padim"], "part AUC"].min() > 0.9
     assert table.loc["level_up", "part AUC"] == pytest.approx(1 - table.loc["level_down", "part AUC"])
+    stage8 = tmp_path / "Bilder é/exp/t/8_evaluate"
+    values = json.loads((stage8 / "0/dev/metrics.json").read_text(encoding="utf-8"))["systems"]
+    # masks are there, so pixels are judged, and only of systems that say where
+    for system in ("patchcore", "padim"):
+        pixels = {m: entry["sections"]["00"]["values"] for m, entry in values[system]["machines"].items()}
+        assert all(v["pixel_auroc"] > 0.7 and v["pixel_auroc_error"] < 0.01 for v in pixels.values())
+        assert pixels["part"]["pixel_aupro"] > 0.7
+    assert not any("pixel_auroc" in e["sections"]["00"]["values"] for e in values["gmm"]["machines"].values())
+    for page in ("table.txt", "RESULTS.md"):
+        text = (stage8 / page).read_text(encoding="utf-8")
+        assert all(word in text for word in ("pixel AUROC", "AUPRO@0.3", "mean of 3", "F1", "always")), page
 
 
 SOUND = """

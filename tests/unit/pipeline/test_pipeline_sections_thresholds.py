@@ -51,21 +51,21 @@ def test_decisions_at_a_fixed_threshold_do_not_look_at_normal_scores():
 
     scores, calibration = table(["t0", "t1"], [0.0, 0.1]), table(["n0", "n1", "n2", "n3"], [5.0, 6.0, 7.0, 8.0])
     config = {"threshold": "false_alarm", "false_alarm_rate": 0.25}
-    decisions, thresholds = _decide(scores, calibration, Places(), ["margin", "knn"], config, fixed={"margin": 0.0})
+    decisions, thresholds = _decide((scores, calibration), Places(), config, {}, fixed={"margin": 0.0})
     made = decisions.pivot_table(index="clip_id", columns="system", values="decision")
     assert made["margin"].tolist() == [0, 1]  # above, not at
     assert made["knn"].tolist() == [0, 0]
     told = thresholds.set_index("system")
     assert (told.loc["margin", "threshold"], told.loc["margin", "n_normal"]) == (0.0, 0)
-    assert told.loc["knn", "n_normal"] == 4
+    assert (told.loc["knn", "threshold"], told.loc["knn", "n_normal"]) == (8.0, 4)
 
 
 @pytest.mark.parametrize(("thresholds", "expected"), [({}, [0.0, 2 / 3, 1.0]), ({"a": 2.0}, [0.0, 0.0, 1.0])])
 def test_a_vote_of_the_recipe_has_weights_and_thresholds(thresholds, expected):
     scores = pd.DataFrame({"a": [-1.0, 1.0, 3.0], "b": [-1.0, -1.0, 1.0]}, index=["x", "y", "z"])
     table = scores.rename_axis("clip_id").reset_index().melt("clip_id", var_name="system", value_name="score")
-    entry = {"name": "vote", "weights": {"a": 2.0, "b": 1.0}, "thresholds": thresholds}
-    made = _combine(table.assign(machine="m"), "vote", entry, {"m": ["a", "b"]})
+    entry = {"name": "vote", "thresholds": thresholds}
+    made = _combine(table.assign(machine="m"), "vote", entry, {"m": ["a", "b"]}, {"m": {"a": 2.0, "b": 1.0}})
     np.testing.assert_allclose(made.set_index("clip_id")["score"], expected)
 
 

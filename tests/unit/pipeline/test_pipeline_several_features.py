@@ -157,9 +157,9 @@ def test_the_report_places_scores_by_the_segments_of_the_system_s_extractor(cont
         base = tmp_path / "scores" / system / "0" / "fan"
         write_table(base / "segments.csv", pd.DataFrame({"clip_id": "fan/4.wav", "start_s": starts}))
         save_array(base / "segments.npy", np.arange(len(starts), dtype=np.float32)[:, None])
-    times, values, length_s = _segments(context, "fan", "knn")
-    np.testing.assert_allclose(times["fan/4.wav"], [0.25, 0.5])
+    starts_s, values, length_s = _segments(context, "fan", "knn")
+    np.testing.assert_allclose(starts_s["fan/4.wav"], [0.0, 0.25])
     np.testing.assert_allclose(values["fan/4.wav"], [1.0, 0.0])
     assert length_s == 0.5
-    times, _, length_s = _segments(context, "fan", "ae")
-    assert (length_s, list(times["fan/4.wav"])) == (0.0, [0.0])
+    starts_s, _, length_s = _segments(context, "fan", "ae")
+    assert (length_s, list(starts_s["fan/4.wav"])) == (0.0, [0.0])
