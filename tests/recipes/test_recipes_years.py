@@ -21,7 +21,7 @@ from dcase_asd.errors import DataError
 from dcase_asd.evaluation.results import Metrics
 from dcase_asd.manifests.corpora import corpus_spec
 from dcase_asd.manifests.schema import Manifest
-from dcase_asd.pipeline.stages import ensemble
+from dcase_asd.pipeline.score_tables import standardised
 from dcase_asd.pipeline.stages import evaluate as evaluate_stage
 from dcase_asd.pipeline.stages.submit import missing_sections
 from dcase_asd.submission.validator import check_submission, manifest_file_lists
@@ -124,10 +124,10 @@ def test_too_few_held_out_clips_are_told_with_machine_section_and_remedy():
     place = {"system": "oe", "seed": "0", "machine": "fan", "section": "01"}
     one = pd.DataFrame([{"clip_id": "a", "score": 1.0, **place}])
     with pytest.raises(DataError, match=r"system oe, machine fan, section 01: .* at least 2 .*source_fraction"):
-        ensemble._standardised({"scores": one, "calibration": one}, transductive=False)
+        standardised({"scores": one, "calibration": one}, transductive=False)
     with pytest.raises(DataError, match=r"system oe, machine fan, section 01: .* at least 3 .*false_alarm_rate"):
         evaluate_stage._threshold(
-            np.array([1.0, 2.0]), ("oe", "fan", "01"), {"threshold": "false_alarm", "false_alarm_rate": 0.3}
+            np.array([1.0, 2.0]), ("oe", "fan", "01"), {"threshold": "false_alarm", "false_alarm_rate": 0.3}, None
         )
 
 
