@@ -17,13 +17,14 @@ __all__ = ["command"]
 )
 @click.argument("experiments", type=click.Path(path_type=Path), nargs=-1, required=True)
 def command(experiments: tuple[Path, ...], *, sections: bool) -> None:
-    """Print the result pages of EXPERIMENTS (folders such as exp/oe, or exp for all of them), one after another."""
+    """Print the result pages of EXPERIMENTS (folders such as exp/oe, or exp for all of them) in the order given."""
     from dcase_asd.errors import FormatError
     from dcase_asd.evaluation.counted import counted_table
     from dcase_asd.evaluation.results import Metrics
     from dcase_asd.evaluation.tables import markdown, section_table
 
-    pages = sorted({page for folder in experiments for page in folder.glob("**/8_evaluate/RESULTS.md")})
+    # each page once, where it is first named
+    pages = list(dict.fromkeys(page for folder in experiments for page in sorted(folder.glob("**/8_evaluate/RESULTS.md"))))
     if not pages:
         raise FormatError(
             f"{', '.join(map(str, experiments))}: no 8_evaluate/RESULTS.md below; run a recipe through stage 8 first"
