@@ -15,7 +15,14 @@ from dcase_asd.io.arrays import load_array
 from dcase_asd.io.images import write_image
 
 ROOT = Path(__file__).resolve().parents[2]
-MODELS = {"autoencoder_conv", "effnet_st", "efficientad", "padim", "patchcore", "vae"}
+MODELS = {
+    "effnet_st",
+    "efficientad",
+    "padim",
+    "patchcore",
+    "vae",
+    *(f"autoencoder_conv:score={name}" for name in ("mse", "abs_mix")),
+}
 GANOMALY = {f"ganomaly:score={name}" for name in ("latent", "reconstruction", "sum")}
 SIDE = 48
 
