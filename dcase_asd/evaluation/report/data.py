@@ -53,7 +53,7 @@ class SystemRow:
     beside : mapping
         The same for what does not enter the score (``"AP"``, ``"F1"``, ``"pixel AUROC"`` ...).
     ranges : mapping
-        Machine to metric name of ``per_machine`` to the two ends of its 95 % interval.
+        Machine to metric name of ``per_machine`` or ``beside`` to the two ends of its 95 % interval.
     """
 
     system: str
