@@ -28,7 +28,7 @@ __all__ = [
 
 Group = Literal["ours", "comparator", "trivial"]
 ClipKind = Literal["missed anomaly", "false alarm", "most anomalous"]
-#: What a row of the score table is: a system of the recipe, a plain or published method to compare with, or a baseline without a model.
+#: What a row of the score table is: a system of the recipe, a method to compare with, or a baseline without a model.
 GROUPS: tuple[Group, ...] = ("ours", "comparator", "trivial")
 #: The kinds of clips, in the order in which the page shows them: mistakes say most about a system.
 KINDS: tuple[ClipKind, ...] = ("missed anomaly", "false alarm", "most anomalous")
