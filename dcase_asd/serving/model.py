@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dcase_asd.detectors.base import Detector
+from dcase_asd.detectors.base import Detector, score_alike
 from dcase_asd.errors import AudioError
 from dcase_asd.extractors.base import Extractor
 from dcase_asd.extractors.embed import embed_store
@@ -276,7 +276,7 @@ def _nearest(starts_s: Floats, wanted_s: Floats) -> NDArray[np.int64]:
 
 
 def _scored(detector: Detector[Any], x: NDArray[np.float32]) -> Floats:
-    return np.concatenate([detector.score(x[first : first + _BATCH]).score for first in range(0, len(x), _BATCH)])
+    return np.concatenate([score_alike(detector, x[first : first + _BATCH]).score for first in range(0, len(x), _BATCH)])
 
 
 def _index(clip_id: str, domain: str) -> Any:

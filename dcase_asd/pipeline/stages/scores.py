@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dcase_asd.detectors.base import load_detector
+from dcase_asd.detectors.base import load_detector, score_alike
 from dcase_asd.errors import DataError, StageError
 from dcase_asd.features.segments import Embeddings
 from dcase_asd.features.store import FeatureFolder
@@ -154,7 +154,7 @@ def _score_rows(
         detector = load_detector(model)
         for start in range(0, len(rows), _BATCH):
             some = rows[start : start + _BATCH]
-            scores = detector.score(np.asarray(x[some]))
+            scores = score_alike(detector, np.asarray(x[some]))
             whole = scores.score
             if weighted and scores.map is not None and embeddings.power is not None:
                 whole = pool_map(scores.map, embeddings.power[some])
