@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dcase_asd.errors import AudioError, UsageError
+from dcase_asd.errors import AudioError, UsageError, printable
 from dcase_asd.features.segments import segment_starts
-from dcase_asd.io.audio import read_audio, read_header
+from dcase_asd.io.audio import missing_bytes, read_audio, read_header
 
 __all__ = ["SUFFIXES", "Found", "Recording", "Skipped", "Sources", "Window", "find", "windows"]
 
@@ -62,6 +62,18 @@ class Skipped:
 
     name: str
     reason: str
+
+    @classmethod
+    def because(cls, name: str, error: Exception, *, file: str | None = None) -> Skipped:
+        """Take the reason from an error, less the names of the ``file`` (the recording's own name by default) before it."""
+        reason, prefix = str(error), f"{name if file is None else file}: "
+        while reason.startswith(prefix):
+            reason = reason.removeprefix(prefix)
+        return cls(name, reason)
+
+    def __str__(self) -> str:
+        """Return name and reason."""
+        return f"{self.name}: {self.reason}"
 
 
 @dataclass(frozen=True)
@@ -119,7 +131,7 @@ def find(sources: Sources, *, sample_rate_hz: int | None = None) -> Found:
             recordings.append(_of_array(item, name=f"array {number}", sample_rate_hz=sample_rate_hz))
             continue
         path = Path(item)
-        paths, passed_over = _below(path) if path.is_dir() else ([path], 0)
+        paths, passed_over = _below(path, skipped) if path.is_dir() else ([path], 0)
         n_other += passed_over
         for one in paths:
             result = _of_file(one)
@@ -145,14 +157,17 @@ def _several(sources: Sources) -> Sequence[Any]:
     return list(sources)
 
 
-def _below(folder: Path) -> tuple[list[Path], int]:
-    files = [path for path in _walk(folder) if not path.name.startswith(".")]
+def _below(folder: Path, skipped: list[Skipped]) -> tuple[list[Path], int]:
+    files = [path for path in _walk(folder, skipped) if not path.name.startswith(".")]
     found = [path for path in files if path.suffix.lower() in SUFFIXES]
     return found, len(files) - len(found)
 
 
-def _walk(folder: Path) -> Iterator[Path]:
-    for place, folders, files in os.walk(folder):
+def _walk(folder: Path, skipped: list[Skipped]) -> Iterator[Path]:
+    def closed(error: OSError) -> None:
+        skipped.append(Skipped(printable(error.filename), f"the folder cannot be read ({error.strerror})"))
+
+    for place, folders, files in os.walk(folder, onerror=closed):
         folders.sort()
         yield from (Path(place) / name for name in sorted(files))
 
@@ -161,10 +176,13 @@ def _of_file(path: Path) -> Recording | Skipped:
     try:
         header = read_header(path)
     except AudioError as error:
-        return Skipped(str(path), str(error))
+        return Skipped.because(printable(path), error)
+    missing = missing_bytes(path)
+    if missing:
+        return Skipped(printable(path), f"truncated: {missing} bytes fewer than its header promises; copy it again")
     if header.n_samples < 1:
-        return Skipped(str(path), f"{path}: no samples in it")
-    return Recording(str(path), header.n_samples, header.sample_rate_hz, header.n_channels, path=path)
+        return Skipped(printable(path), "no samples in it")
+    return Recording(printable(path), header.n_samples, header.sample_rate_hz, header.n_channels, path=path)
 
 
 def _of_array(array: NDArray[Any], *, name: str, sample_rate_hz: int | None) -> Recording:
