@@ -127,7 +127,11 @@ class TrainingError(DcaseAsdError):
 
 def printable(name: str | os.PathLike[str]) -> str:
     """Return a file's name as text; bytes that are no UTF-8, which a disk may hold and no table can, are escaped."""
-    return os.fspath(name).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    text = os.fspath(name)
+    try:
+        return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # half a character of UTF-16, which is no name but may be in a message
+        return text.encode("utf-8", "backslashreplace").decode()
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
