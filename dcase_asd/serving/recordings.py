@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from dcase_asd.errors import AudioError, UsageError, printable
 from dcase_asd.features.segments import segment_starts
 from dcase_asd.io.audio import missing_bytes, read_audio, read_header
+from dcase_asd.manifests.folder import Config
 
-__all__ = ["SUFFIXES", "Found", "Recording", "Skipped", "Sources", "Window", "find", "windows"]
+__all__ = ["SUFFIXES", "Found", "Recording", "Skipped", "Sources", "Window", "find", "refuse_labelled", "several", "windows"]
 
 #: What libsndfile reads; in a folder anything else is passed over, a file named by itself is tried whatever its ending.
 SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".w64", ".rf64", ".caf")
@@ -126,7 +127,7 @@ def find(sources: Sources, *, sample_rate_hz: int | None = None) -> Found:
     recordings: list[Recording] = []
     skipped: list[Skipped] = []
     n_other = 0
-    for number, item in enumerate(_several(sources)):
+    for number, item in enumerate(several(sources)):
         if isinstance(item, np.ndarray):
             recordings.append(_of_array(item, name=f"array {number}", sample_rate_hz=sample_rate_hz))
             continue
@@ -139,6 +140,35 @@ def find(sources: Sources, *, sample_rate_hz: int | None = None) -> Found:
     return Found(tuple(recordings), tuple(skipped), n_other)
 
 
+def several(sources: Sources) -> Sequence[Any]:
+    """Return what is given as a list, a single item as a list of one; a generator is read here, once."""
+    if isinstance(sources, (str, os.PathLike, np.ndarray)):
+        return [sources]
+    return list(sources)
+
+
+def refuse_labelled(sources: Sources) -> None:
+    """Raise ``UsageError`` if a folder given as normal recordings says itself that not all in it are normal.
+
+    It does by a table (``split.csv``), or by files in a folder called ``anomaly`` or the like, as labelled folders of recipes do
+    (:mod:`dcase_asd.manifests.folder`).
+    """
+    labelled = Config()
+    for item in several(sources):
+        if isinstance(item, np.ndarray):
+            continue
+        for place, _, files in os.walk(item):
+            name = Path(place).name.lower()
+            # one letter or digit may stand for anything
+            told = [labelled.table] if labelled.table in files else []
+            told += [f"the folder {name}"] if len(name) > 1 and name in labelled.anomaly_values and files else []
+            if told:
+                raise UsageError(
+                    f"{printable(place)}: not all in it is normal ({told[0]} says so), and fit takes all for normal; give the "
+                    "normal recordings alone (dcase-asd trial DIR measures fit on a labelled folder)"
+                )
+
+
 def windows(recording: Recording, *, whole_s: float, window_s: float) -> list[Window]:
     """Return the recording as one window if it is at most ``whole_s`` long, else cut into pieces of ``window_s``.
 
@@ -149,12 +179,6 @@ def windows(recording: Recording, *, whole_s: float, window_s: float) -> list[Wi
     length = max(round(window_s * recording.sample_rate_hz), 1)
     starts = segment_starts(recording.n_samples, length=length, hop=length)
     return [Window(recording, int(start), int(start) + length) for start in starts]
-
-
-def _several(sources: Sources) -> Sequence[Any]:
-    if isinstance(sources, (str, os.PathLike, np.ndarray)):
-        return [sources]
-    return list(sources)
 
 
 def _below(folder: Path, skipped: list[Skipped]) -> tuple[list[Path], int]:

@@ -10,7 +10,7 @@ from dcase_asd.serving.advisor import Look, look
 from dcase_asd.serving.learning.exposure import refuse_overlap, spread
 from dcase_asd.serving.learning.fitting import Normals, embed_normals, group_windows, window_name
 from dcase_asd.serving.model import Fronts
-from dcase_asd.serving.recordings import Found, Skipped, Sources, Window, find, windows
+from dcase_asd.serving.recordings import Found, Skipped, Sources, Window, find, refuse_labelled, several, windows
 from dcase_asd.serving.settings import ModelConfig
 
 __all__ = ["Gathered", "check", "cut", "embedded", "gather", "strangers", "windows_of"]
@@ -43,9 +43,18 @@ def gather(
     sample_rate_hz: int | None = None,
     channel: str = "mean",
 ) -> Gathered:
-    """Find recordings and listen to them; raises ``UsageError`` for arrays without a rate or of a wrong shape."""
-    given = {"source": normals, "target": also, "others": others}
-    found = {name: find(sources, sample_rate_hz=sample_rate_hz) for name, sources in given.items() if sources is not None}
+    """Find recordings and listen to them.
+
+    Raises
+    ------
+    UsageError
+        For arrays without a rate or of a wrong shape, and folders of normals that say that not all in them is normal.
+    """
+    conditions = {"source": normals, "target": also, "others": others}
+    given = {name: several(sources) for name, sources in conditions.items() if sources is not None}
+    for name in given.keys() - {"others"}:
+        refuse_labelled(given[name])
+    found = {name: find(sources, sample_rate_hz=sample_rate_hz) for name, sources in given.items()}
     seen = {name: _heard(one, channel=channel) for name, one in found.items()}
     skipped = [s for one in seen.values() for s in one.unusable]
     return Gathered({d: seen[d] for d in ("source", "target") if d in seen}, seen.get("others"), skipped)

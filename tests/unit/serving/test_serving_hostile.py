@@ -128,6 +128,26 @@ def test_fit_names_what_it_could_not_use(normals: Path, write: Write, tmp_path: 
         assert "no usable recording to add" in refused(capsys, "update", out, extra)[1]
 
 
+def test_a_labelled_folder_is_not_taken_for_normal(write: Write, tmp_path: Path, capsys: Capture) -> None:
+    """Every fault in it became normal, without a word."""
+    for name in ("fan é/train/a.wav", "fan é/test/normal/b.wav", "fan é/test/Anomaly/c.wav"):
+        write(name, machine(len(name)))
+    code, message = refused(capsys, "fit", tmp_path / "fan é", "-o", tmp_path / "b.zip")
+    assert (code, "not all in it is normal (the folder anomaly says so)" in message) == (2, True)
+    (tmp_path / "fan é" / "test" / "Anomaly").rename(tmp_path / "fan é" / "test" / "later")
+    (tmp_path / "fan é" / "split.csv").write_text("file,label\n")
+    code, message = refused(capsys, "fit", tmp_path / "fan é", "-o", tmp_path / "b.zip")
+    assert (code, "(split.csv says so)" in message, "dcase-asd trial DIR" in message) == (2, True, True)
+    assert (
+        "not all in it is normal"
+        in refused(capsys, "fit", tmp_path / "fan é" / "train", "--also", tmp_path / "fan é", "-o", "b")[1]
+    )
+    (tmp_path / "fan é" / "split.csv").unlink()
+    assert run(capsys, "fit", tmp_path / "fan é", "-o", tmp_path / "b.zip")[0] == 0
+    # a generator is looked at and read
+    assert Scorer(false_alarms=0.3).fit(path for path in [tmp_path / "fan é"]).skipped_ == ()
+
+
 def test_copies_of_a_recording_and_two_short_ones(write: Write, tmp_path: Path, capsys: Capture) -> None:
     """The message spoke of ensembles."""
     for i in range(4):
