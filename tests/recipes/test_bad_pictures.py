@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -177,6 +178,15 @@ def test_a_broken_mask_is_told_before_anything_is_learnt(place: Path) -> None:
     message = refused(place, ManifestError, r"mask of 1\.png: .*1_mask\.png: the file is empty")
     assert "0 bytes" in message
     assert not (place / "recipe" / "dump").exists()
+
+
+def test_without_masks_or_test_pictures(place: Path) -> None:
+    shutil.rmtree(place / "data" / "cap" / "ground_truth")
+    run(place)
+    assert metrics(place)["auc"] == 1.0
+    assert "pixel_auroc" not in metrics(place)
+    shutil.rmtree(place / "data" / "cap" / "test")
+    refused(place, ManifestError, r"no machine has test clips.*machines: cap.*--stop_stage 2")
 
 
 def test_a_corrected_mask_makes_new_pixel_metrics(place: Path) -> None:
