@@ -15,13 +15,15 @@ __all__ = ["command"]
     is_flag=True,
     help="Also print tables per section (2020: machine ID) for each seed, and decisions counted over all of them.",
 )
+@click.option("--times", is_flag=True, help="Also print the seconds that each extractor and detector took, from the logs.")
 @click.argument("experiments", type=click.Path(path_type=Path), nargs=-1, required=True)
-def command(experiments: tuple[Path, ...], *, sections: bool) -> None:
+def command(experiments: tuple[Path, ...], *, sections: bool, times: bool) -> None:
     """Print the result pages of EXPERIMENTS (folders such as exp/oe, or exp for all of them) in the order given."""
     from dcase_asd.errors import FormatError
     from dcase_asd.evaluation.counted import counted_table
     from dcase_asd.evaluation.results import Metrics
     from dcase_asd.evaluation.tables import markdown, section_table
+    from dcase_asd.pipeline.times import times_table
 
     # each page once, where it is first named
     pages = list(dict.fromkeys(page for folder in experiments for page in sorted(folder.glob("**/8_evaluate/RESULTS.md"))))
@@ -37,3 +39,9 @@ def command(experiments: tuple[Path, ...], *, sections: bool) -> None:
             counted = counted_table(metrics)
             if len(counted):
                 click.echo(f"Decisions about all clips, counted together, per cent:\n\n{markdown(counted)}")
+        if times:
+            # exp/NAME/8_evaluate/RESULTS.md
+            click.echo(
+                "Seconds by the clock, one unit after the other, summed over machines, mean over seeds; a busy machine takes "
+                f"longer:\n\n{times_table(page.parents[1])}"
+            )

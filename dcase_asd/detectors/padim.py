@@ -13,6 +13,7 @@ from dcase_asd.detectors._shared.grid import wanted
 from dcase_asd.detectors._shared.map_pooling import check_top_share, top_mean
 from dcase_asd.detectors._shared.position_gaussians import (
     PositionMoments,
+    by_position,
     dual_form,
     dual_squared,
     primal_form,
@@ -111,10 +112,10 @@ class Padim(Detector[Config]):
             n = min(self.config.n_channels, x.shape[1])
             rng = np.random.default_rng([self._seed, 0x7061])  # apart from other uses of the same seed
             self._channels = np.sort(rng.choice(x.shape[1], size=n, replace=False)).astype(np.int64)
-        if self._n_waiting + len(x) > len(self._waiting):
+        if self._n_waiting + len(x) > self._waiting.shape[1]:
             self._make_room(len(x))
-        place = self._waiting[self._n_waiting : self._n_waiting + len(x)]
-        np.take(x.reshape(*x.shape[:2], -1), self._channels, axis=1, out=place, mode="clip")
+        place = self._waiting[:, self._n_waiting : self._n_waiting + len(x)]
+        by_position(x.reshape(*x.shape[:2], -1), self._channels, out=place)
         self._n_waiting += len(x)
 
     def _make_room(self, n: int) -> None:
@@ -122,13 +123,13 @@ class Padim(Detector[Config]):
         room = _BLOCK * len(self._channels)
         if self._n_waiting and self._n_waiting + n > room:
             self._flush()
-        if len(self._waiting) < max(room, n):
-            self._waiting = np.empty((max(room, n), len(self._channels), self._shape[1] * self._shape[2]), dtype=np.float32)
+        if self._waiting.shape[1] < max(room, n):
+            self._waiting = np.empty((self._shape[1] * self._shape[2], max(room, n), len(self._channels)), dtype=np.float32)
 
     def _flush(self) -> None:
-        kept = self._waiting[: self._n_waiting]
+        kept = self._waiting[:, : self._n_waiting]
         if self._moments is None:
-            shift = np.asarray(kept.mean(axis=0, dtype=np.float64).T)
+            shift = np.asarray(kept.mean(axis=1, dtype=np.float64))
             self._moments = PositionMoments.empty(shift, with_fourth=self.config.shrinkage == "ledoit_wolf")
         self._moments.add(kept)
         self._n_waiting = 0
@@ -146,7 +147,7 @@ class Padim(Detector[Config]):
             raise DataError(f"padim: {n} segments, at least 2 are needed; add normal data")
         if self._moments is not None and self._n_waiting:
             self._flush()
-        waiting, moments = self._waiting[: self._n_waiting], self._moments
+        waiting, moments = self._waiting[:, : self._n_waiting], self._moments
         shape, channels = self._shape, self._channels
         self._forget()
         state: dict[str, NDArray[Any]] = {"channels": channels, "shape": np.array(shape, dtype=np.int64)}

@@ -17,7 +17,16 @@ from dcase_asd.evaluation.intervals import Interval
 from dcase_asd.evaluation.metrics import Floats, area_terms, mcclish
 from dcase_asd.evaluation.rules import Rule, Section
 
-__all__ = ["Difference", "bootstrap_scores", "bootstrap_values", "difference", "paired_difference", "percentile_interval"]
+__all__ = [
+    "Difference",
+    "bootstrap_scores",
+    "bootstrap_values",
+    "counts_per_level",
+    "difference",
+    "draw_counts",
+    "paired_difference",
+    "percentile_interval",
+]
 
 # replicates handled at once, so that [replicate, clip] arrays of a large section stay in cache and memory
 _BLOCK = 256
@@ -85,7 +94,7 @@ def bootstrap_values(systems: Sequence[Sequence[Section]], rule: Rule, *, n_boot
         generator = np.random.default_rng(stream)
         for start in range(0, n_bootstrap, _BLOCK):
             size = min(_BLOCK, n_bootstrap - start)
-            counts = _draw(systems[0][place], size, generator)
+            counts = draw_counts(systems[0][place], size, generator)
             for number, sections in enumerate(systems):
                 values[number, start : start + size, place] = _weighted_values(sections[place], rule, counts)
     return values
@@ -134,7 +143,7 @@ def _score(sections: Sequence[Section], rule: Rule) -> float:
     return float(rule.combine(values, rule.weights([section.machine for section in sections])))
 
 
-def _draw(section: Section, size: int, generator: np.random.Generator) -> Floats:
+def draw_counts(section: Section, size: int, generator: np.random.Generator) -> Floats:
     """Return how often each clip is drawn, float [replicate, clip], strata (domain, class) of constant size."""
     counts = np.empty((size, section.scores.size))
     for domain in np.unique(section.domain):
@@ -153,8 +162,8 @@ def _weighted_values(section: Section, rule: Rule, counts: Floats) -> Floats:
     for column, term in enumerate(rule.terms):
         positives, negatives = term.split(section)
         # counts per distinct score, ties thereby in one column; the ranks are ascending
-        normals = _per_level(counts[:, negatives], rank[negatives], levels.size)
-        anomalies = _per_level(counts[:, positives], rank[positives], levels.size)
+        normals = counts_per_level(counts[:, negatives], rank[negatives], levels.size)
+        anomalies = counts_per_level(counts[:, positives], rank[positives], levels.size)
         n_neg, n_pos = int(negatives.sum()), int(positives.sum())
         greater = n_neg - normals.cumsum(axis=1)
         areas = (anomalies * area_terms(greater, normals, term.max_fpr * n_neg)).sum(axis=1) / (n_pos * n_neg)
@@ -162,7 +171,17 @@ def _weighted_values(section: Section, rule: Rule, counts: Floats) -> Floats:
     return result
 
 
-def _per_level(counts: Floats, rank: np.ndarray[tuple[int, ...], np.dtype[np.intp]], n_levels: int) -> Floats:
+def counts_per_level(counts: Floats, rank: np.ndarray[tuple[int, ...], np.dtype[np.intp]], n_levels: int) -> Floats:
+    """Return how often each distinct score is drawn, float [replicate, level].
+
+    Parameters
+    ----------
+    counts : array
+        Float [replicate, clip].
+    rank : array
+        Level of every clip, from 0 to ``n_levels - 1``.
+    n_levels : int
+    """
     table = np.zeros((counts.shape[0], n_levels))
     order = np.argsort(rank, kind="stable")
     starts = np.flatnonzero(np.diff(rank[order], prepend=-1))

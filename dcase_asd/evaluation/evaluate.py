@@ -15,6 +15,7 @@ import numpy as np
 
 from dcase_asd.errors import DataError, UnknownNameError
 from dcase_asd.evaluation.bootstrap import Difference, bootstrap_values, difference, percentile_interval
+from dcase_asd.evaluation.detection_bootstrap import detection_replicates
 from dcase_asd.evaluation.intervals import official_ci95, score_jackknife
 from dcase_asd.evaluation.metrics import Floats, auc, average_precision, base_rates, precision_recall_f1
 from dcase_asd.evaluation.results import MachineMetrics, Metrics, SectionMetrics, SystemMetrics
@@ -108,7 +109,7 @@ def evaluate_scores(
     drawn = bootstrap_values([run.sections for run in runs.values()], chosen, n_bootstrap=n_bootstrap, seed=seed)
     replicates = dict(zip(runs, drawn, strict=True))
     gaps = _compare(runs, systems, chosen, replicates=replicates, reference=reference, seed=seed)
-    systems = {name: _with_intervals(system, runs[name], chosen, replicates[name]) for name, system in systems.items()}
+    systems = {name: _with_intervals(system, runs[name], chosen, replicates[name], seed=seed) for name, system in systems.items()}
     return Metrics(chosen.name, systems, gaps, dict(provenance or {}))
 
 
@@ -224,8 +225,13 @@ def _section_metrics(run: _Run, place: int, rule: Rule, terms: Floats) -> Sectio
     return SectionMetrics(values, counts)
 
 
-def _with_intervals(system: SystemMetrics, run: _Run, rule: Rule, replicates: Floats) -> SystemMetrics:
-    """Add the bootstrap intervals of every machine's terms; ``replicates [replicate, section, term]``."""
+def _with_intervals(system: SystemMetrics, run: _Run, rule: Rule, replicates: Floats, *, seed: int) -> SystemMetrics:
+    """Add the bootstrap intervals of every machine's terms and of what is shown beside them.
+
+    ``replicates [replicate, section, term]`` are those of the terms.
+    """
+    n_bootstrap = len(replicates)
+    more = detection_replicates(run.sections, run.decisions, n_bootstrap=n_bootstrap, seed=seed) if rule.beside else {}
     names = [section.machine for section in run.sections]
     machines = {}
     for machine, entry in system.machines.items():
@@ -237,6 +243,10 @@ def _with_intervals(system: SystemMetrics, run: _Run, rule: Rule, replicates: Fl
             )
             for column, term in enumerate(rule.terms)
         }
+        for key, values in more.items():
+            estimate = entry.average(key)
+            if estimate is not None:
+                intervals[key] = percentile_interval(estimate, values[:, places].mean(axis=1))
         machines[machine] = replace(entry, intervals=intervals)
     return replace(system, machines=machines)
 

@@ -104,6 +104,8 @@ class PixelHistogram:
         Range of the bins; scores outside of it count in the first and last bin.
     n_bins : int
         Of equal width.
+    keep_pictures : bool
+        Also keep each picture's own histograms, 12 bytes a bin, which :meth:`bootstrap` needs.
 
     Raises
     ------
@@ -111,14 +113,12 @@ class PixelHistogram:
         If the range is empty or there is no bin.
     """
 
-    def __init__(self, *, low: float, high: float, n_bins: int = 4096) -> None:
+    def __init__(self, *, low: float, high: float, n_bins: int = 4096, keep_pictures: bool = False) -> None:
         if not (np.isfinite(low) and np.isfinite(high) and low < high) or n_bins < 1:
             raise DataError(f"expected low < high and at least one bin, got {low}, {high} and {n_bins}")
         self._low, self._scale, self._n_bins = low, n_bins / (high - low), n_bins
-        self._normal = np.zeros(n_bins)
-        self._defective = np.zeros(n_bins)
-        self._overlap = np.zeros(n_bins)
-        self._n_regions = 0
+        self._sum = _Counts(np.zeros(n_bins), np.zeros(n_bins), np.zeros(n_bins), 0)
+        self._pictures: list[_Counts] | None = [] if keep_pictures else None
         self._n_pictures = 0
 
     def add(self, score: NDArray[Any], mask: NDArray[Any]) -> None:
@@ -127,31 +127,78 @@ class PixelHistogram:
         self._n_pictures += 1
         bins = ((value.ravel() - self._low) * self._scale).astype(np.intp)
         np.clip(bins, 0, self._n_bins - 1, out=bins)
-        self._normal += np.bincount(bins, minlength=self._n_bins)
+        every = np.bincount(bins, minlength=self._n_bins)
         place, weight, found = _regions(truth)
-        if found:
-            self._n_regions += found
-            defective = bins[place]
-            counts = np.bincount(defective, minlength=self._n_bins)
-            self._defective += counts
-            self._normal -= counts
-            self._overlap += np.bincount(defective, weights=weight, minlength=self._n_bins)
+        defective = np.bincount(bins[place], minlength=self._n_bins)
+        overlap = np.bincount(bins[place], weights=weight, minlength=self._n_bins)
+        total = self._sum
+        total.normal += every - defective
+        total.defective += defective
+        total.overlap += overlap
+        total.n_regions += found
+        if self._pictures is not None:
+            kept = (every - defective).astype(np.uint32), defective.astype(np.uint32), overlap.astype(np.float32)
+            self._pictures.append(_Counts(*kept, found))
 
     def auroc(self) -> Bounded:
         """Return the pixel AUROC; exact to half the share of pairs whose pixels fell into one bin."""
-        normal, defective = self._normal, self._defective
+        return self._sum.auroc()
+
+    def aupro(self, *, max_fpr: float = MAX_FPR) -> Bounded:
+        """Return the AUPRO; the exact curve lies within the rectangles that each bin spans."""
+        _check_fpr(max_fpr)
+        return self._sum.aupro(max_fpr)
+
+    def bootstrap(self, *, n_bootstrap: int, seed: int, max_fpr: float = MAX_FPR) -> tuple[Floats, Floats]:
+        """Return AUROC and AUPRO of pictures drawn with replacement, each float [replicate].
+
+        As many defective and as many normal pictures as there are, drawn each among their own.
+
+        Raises
+        ------
+        DataError
+            If pictures were not kept.
+        """
+        if not self._pictures:
+            raise DataError("no pictures to draw from: keep them (keep_pictures) and add some")
+        generator = np.random.default_rng(seed)
+        is_defective = np.array([bool(one.n_regions) for one in self._pictures])
+        drawn = np.zeros((n_bootstrap, len(self._pictures)))
+        for members in (np.flatnonzero(is_defective), np.flatnonzero(~is_defective)):
+            if len(members):
+                drawn[:, members] = generator.multinomial(len(members), np.full(len(members), 1 / len(members)), size=n_bootstrap)
+        tables = [np.stack([getattr(one, name) for one in self._pictures]) for name in ("normal", "defective", "overlap")]
+        n_regions = drawn @ np.array([one.n_regions for one in self._pictures])
+        areas, overlaps = np.empty(n_bootstrap), np.empty(n_bootstrap)
+        for row, times in enumerate(drawn):
+            chosen = np.flatnonzero(times)
+            sums = [times[chosen] @ table[chosen] for table in tables]
+            counts = _Counts(sums[0], sums[1], sums[2], int(n_regions[row]))
+            areas[row], overlaps[row] = counts.auroc().value, counts.aupro(max_fpr).value
+        return areas, overlaps
+
+
+@dataclass
+class _Counts:
+    """Pixels per bin, and what share of a region's overlap each bin holds, summed over ``n_regions`` regions."""
+
+    normal: NDArray[Any]
+    defective: NDArray[Any]
+    overlap: NDArray[Any]
+    n_regions: int
+
+    def auroc(self) -> Bounded:
+        normal, defective = self.normal, self.defective
         n_pairs = normal.sum() * defective.sum()
         _both(int(defective.sum()), int(normal.sum()))
         below = np.cumsum(normal) - normal
         tied = float((normal * defective).sum())
         return Bounded(float(((below * defective).sum() + 0.5 * tied) / n_pairs), float(0.5 * tied / n_pairs))
 
-    def aupro(self, *, max_fpr: float = MAX_FPR) -> Bounded:
-        """Return the AUPRO; the exact curve lies within the rectangles that each bin spans."""
-        _check_fpr(max_fpr)
-        _both(self._n_regions, int(self._normal.sum()))
-        rate = np.cumsum(self._normal[::-1]) / self._normal.sum()
-        overlap = np.cumsum(self._overlap[::-1]) / self._n_regions
+    def aupro(self, max_fpr: float) -> Bounded:
+        _both(self.n_regions, int(self.normal.sum()))
+        rate = np.cumsum(self.normal[::-1]) / self.normal.sum()
+        overlap = np.cumsum(self.overlap[::-1]) / self.n_regions
         # within a bin the curve may rise at once or in the end: half the rectangle either way of the straight line;
         # the bin that holds the limit may do so in full
         start = np.concatenate([[0.0], rate[:-1]])

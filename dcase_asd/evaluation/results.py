@@ -60,7 +60,8 @@ class MachineMetrics:
     score : float
         All terms of all sections, averaged by the rule's mean.
     intervals : mapping of str to Interval
-        Bootstrap intervals of ``means``; empty if there was no bootstrap.
+        Bootstrap intervals of ``means`` and, under rules with more measures beside the score, of their arithmetic means over
+        sections; empty if there was no bootstrap.
     """
 
     sections: Mapping[str, SectionMetrics]

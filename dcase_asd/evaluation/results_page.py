@@ -13,7 +13,7 @@ __all__ = ["results_markdown"]
 
 _MARKS = {"ours": "", "comparator": " †", "trivial": " ‡"}
 _MEANINGS = {
-    "comparator": "† comparator: a system published by others",
+    "comparator": "† comparator: a plain or published method to compare with",
     "trivial": "‡ trivial: a baseline without a learned model",
 }
 

@@ -99,9 +99,10 @@ class Term:
         for found, what, domain in ((positives, "anomalous", self.anomaly_domain), (negatives, "normal", self.normal_domain)):
             if not found.any():
                 kind = f"{what} {domain} clips" if domain else f"{what} clips"
+                remedy = "use a rule without domains (pooled)" if domain else "leave the machine out (machines=[...])"
                 raise DataError(
-                    f"{section.machine} section {section.section}: {self.label} needs {kind} and there are none; "
-                    "check the truth table, or use a rule without domains (pooled)"
+                    f"{section.machine} section {section.section}: {self.label} needs {kind} among the test clips and there are "
+                    f"none; check the labels, or {remedy}"
                 )
         return positives, negatives
 

@@ -119,7 +119,8 @@ class ResNet18(nn.Module):
         if self.n_bands:
             x = (x - self.input_mean) / self.input_std
         if self.input_pool != (1, 1):
-            x = F.avg_pool2d(x, self.input_pool, ceil_mode=True)
+            # without the axis of one channel: channels-last pooling vectorises over channels (2.5 times as slow, same bits)
+            x = F.avg_pool2d(x[:, 0], self.input_pool, ceil_mode=True)[:, None]
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
         maps = []
         for layer in (self.layer1, self.layer2, self.layer3, self.layer4):

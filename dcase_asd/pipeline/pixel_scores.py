@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from dcase_asd.evaluation.pixel_metrics import JudgedPicture, pixel_values
+from dcase_asd.evaluation.pixel_metrics import JudgedPicture, PixelResult, pixel_values
 from dcase_asd.io.tables import read_table
 from dcase_asd.manifests.schema import Labels, Manifest
 from dcase_asd.scores.maps import MapStore, has_maps, read_maps
@@ -79,8 +79,9 @@ def pixel_scores(
     seed: str,
     pictures: Mapping[str, Sequence[Masked]],
     sigma: float,
+    n_bootstrap: int,
     log: Callable[[str], None],
-) -> dict[tuple[str, str, str], dict[str, float]]:
+) -> dict[tuple[str, str, str], PixelResult]:
     """Return pixel metrics by (system, machine, section).
 
     Parameters
@@ -94,6 +95,8 @@ def pixel_scores(
         By machine.
     sigma : float
         Blur in pixels of the picture.
+    n_bootstrap : int
+        Replicates of the bootstrap over pictures; 0: none.
     log : callable
         Takes notes, such as that masks were resized.
 
@@ -105,20 +108,24 @@ def pixel_scores(
     result = {}
     for system in systems:
         for machine, every in pictures.items():
-            found = clip_maps(scores / system / seed / machine)
-            if found is None:
+            maps = clip_maps(scores / system / seed / machine)
+            if maps is None:
                 continue
-            store, rows = found
+            store, rows = maps
             ends = (float(store.data.min()), float(store.data.max()))
             if ends[0] == ends[1]:
                 log(f"{system}, {machine}: all maps are constant, so pixels cannot be ranked")
                 continue
-            for section in sorted({picture.section for picture in every if picture.mask}):
+            for number, section in enumerate(sorted({picture.section for picture in every if picture.mask})):
                 chosen = [p for p in every if p.section == section and p.clip_id in rows]
-                values, notes = pixel_values(_judged(chosen, store, rows), low=ends[0], high=ends[1], sigma=sigma)
-                result[system, machine, section] = values
-                if notes:
-                    log(f"{system}, {machine}: {len(notes)} masks of another size than their picture, first: {notes[0]}")
+                # another stream of draws for each section, the same for every system
+                found = pixel_values(
+                    _judged(chosen, store, rows), low=ends[0], high=ends[1], sigma=sigma, n_bootstrap=n_bootstrap, seed=number
+                )
+                result[system, machine, section] = found
+                if found.notes:
+                    first = found.notes[0]
+                    log(f"{system}, {machine}: {len(found.notes)} masks of another size than their picture, first: {first}")
     return result
 
 

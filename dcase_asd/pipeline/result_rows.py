@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -53,7 +53,7 @@ def system_rows(metrics: Sequence[Metrics], *, comparators: Sequence[str], order
                 high=None if half is None else min(mean + half, 1.0),
                 per_machine=_per_machine(runs),
                 beside={m: _beside([r.machines[m] for r in runs], beside) for m in runs[0].machines} if beside else {},
-                ranges={machine: _ranges([r.machines[machine] for r in runs]) for machine in runs[0].machines},
+                ranges={machine: _ranges([r.machines[machine] for r in runs], beside) for machine in runs[0].machines},
             )
         )
     return [*result, _always(metrics[0])] if beside else result
@@ -90,10 +90,10 @@ def _beside(runs: Sequence[MachineMetrics], labels: dict[str, str]) -> dict[str,
     return {label: float(np.mean(values)) for label, values in known.items() if len(values) == len(runs)}
 
 
-def _ranges(runs: Sequence[MachineMetrics]) -> dict[str, tuple[float, float]]:
+def _ranges(runs: Sequence[MachineMetrics], labels: Mapping[str, str]) -> dict[str, tuple[float, float]]:
     common = [key for key in runs[0].intervals if all(key in run.intervals for run in runs)]
     ends = {key: combined_ends([run.intervals[key] for run in runs]) for key in common}
-    return {_SHORT.get(key, key): (max(low, 0.0), min(high, 1.0)) for key, (low, high) in ends.items()}
+    return {labels.get(key, _SHORT.get(key, key)): (max(low, 0.0), min(high, 1.0)) for key, (low, high) in ends.items()}
 
 
 def _always(metrics: Metrics) -> SystemRow:

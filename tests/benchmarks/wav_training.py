@@ -1,7 +1,8 @@
 """Training from cached features against the loop that the field's recipes are: a DataLoader over wav files, fp32, contiguous.
 
 Same model and weights, same clips, crops, mixup and learning rate in every step; the peer computes log-mels on the fly (by
-torchaudio, and by librosa, which most public recipes use). Both sides do whole steps, loading included, one core, no workers.
+torchaudio, and by librosa, which most public recipes use). Both sides build the model and do whole steps, loading included, on
+one core, no workers; ours also writes its checkpoint at the end, which here counts for far more than in a real training.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ DESCRIPTION = (
     "outlier-exposure training, cpu preset, 32 clips of 10 s a step: features cached once against a DataLoader over wavs"
 )
 
-N_MACHINES, N_CLIPS, N_STEPS, ROUNDS, SECONDS = 4, 16, 3, 3, 10
+N_MACHINES, N_CLIPS, N_STEPS, ROUNDS, SECONDS = 4, 16, 8, 3, 10
 _RATE_HZ = 16000
 
 
@@ -51,7 +52,11 @@ def run() -> list[Row]:
             np.testing.assert_allclose(losses["ours"], losses[peer], rtol=0.1)
     return [
         found.row(
-            f"step, times faster than with {peer} in a DataLoader", "ours", peer, target=">= 3", limit="the loop's own arithmetic"
+            f"{N_STEPS} steps, times faster than with {peer} in a DataLoader",
+            "ours",
+            peer,
+            target=">= 3",
+            limit="the loop's own arithmetic",
         )
         for peer in ("torchaudio", "librosa")
     ]

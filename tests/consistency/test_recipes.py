@@ -98,6 +98,18 @@ def test_a_configuration_resolves_and_every_component_can_be_made(recipe, path):
     assert config["description"]
 
 
+PICTURES = [(r, path) for r in RECIPES if r.name == "iad1" for path in sorted(r.glob("conf/*.yaml"))]
+
+
+@pytest.mark.parametrize(("recipe", "path"), PICTURES, ids=[f"{named(r)}-{p.stem}" for r, p in PICTURES])
+def test_every_table_of_pictures_has_the_plain_rows(recipe, path):
+    config = resolved(recipe, str(path))
+    fitted = {name: item["detector"]["name"] for name, item in config["detectors"].items()}
+    # brightness is always there
+    assert {"mean_image": "mean_image", "pooled_nn": "knn"}.items() <= fitted.items()
+    assert {"mean_image", "pooled_nn"} <= set(config["evaluate"]["comparators"])
+
+
 @pytest.mark.parametrize("recipe", RECIPES, ids=RECIPE_NAMES)
 def test_a_recipe_has_a_readme_that_lists_exactly_its_configurations(recipe):
     readme = (recipe / "README.md").read_text(encoding="utf-8")

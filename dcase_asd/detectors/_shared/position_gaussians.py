@@ -1,7 +1,7 @@
 """A Gaussian at every position of a map: streaming moments, ridge or Ledoit-Wolf shrinkage, Cholesky whitening, dual form.
 
-Segments come in their own layout, ``[segment, dim, position]``; all else is ``[position, ...]``. Nothing is inverted: batched
-``inv`` on CPU is slow and fails for some sizes.
+Segments to fit on come as ``[position, segment, dim]``, which :func:`by_position` makes of batches; those to score in their own
+layout, ``[segment, dim, position]``. Nothing goes through batched ``inv``, which on CPU is slow and fails for some sizes.
 """
 
 from __future__ import annotations
@@ -13,18 +13,25 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from dcase_asd.detectors._shared.batched_factor import solve_factor, whiten
 from dcase_asd.errors import DataError
 
-__all__ = ["PositionMoments", "dual_form", "dual_squared", "primal_form", "primal_of_segments", "primal_squared"]
+__all__ = ["PositionMoments", "by_position", "dual_form", "dual_squared", "primal_form", "primal_of_segments", "primal_squared"]
 
 Array = NDArray[np.float64]
 PositionShrinkage = Literal["eps", "ledoit_wolf"]
 
 #: Values of the largest temporary: 8 M doubles, 64 MiB; positions are worked on in groups of this size.
 _GROUP_VALUES = 8_388_608
+#: Values of a temporary that is to stay in the cache: 2 MiB in single precision.
+_CACHE_VALUES = 524_288
 #: Positions gathered at a time from ``[segment, dim, position]``: one cache line of single precision, so that every line is
 #: read once; a plain transposed copy reads each sixteen times.
 _LINE = 16
+#: Covariances are made in single precision where its rounding, 2^-24 of their trace, is at most this share of the ridge, the
+#: least variance of a direction. Distances differ by less than that share (measured: by a tenth where one direction has all the
+#: variance, by a hundredth otherwise).
+_ROUNDING = 1e-3
 #: Ledoit-Wolf: least variance of a direction, as a share of the mean variance over all positions; without it a position
 #: that never changed in training (a black border) would have none.
 _FLOOR = 1e-6
@@ -62,16 +69,17 @@ class PositionMoments:
         square = np.zeros((n_positions, dim, dim))
         return cls(shift, 0, np.zeros_like(shift), square, np.zeros_like(shift), np.zeros(n_positions), with_fourth)
 
-    def add(self, x: NDArray[Any]) -> None:
-        """Add segments ``[segment, dim, position]``."""
+    def add(self, x: NDArray[np.float32]) -> None:
+        """Add segments ``[position, segment, dim]``."""
         import torch
 
-        self.n += len(x)
-        for rows, y in centred_positions(x, self.shift, dtype=np.dtype(np.float64)):
+        self.n += x.shape[1]
+        for rows in groups(len(x), *x.shape[1:], values=_CACHE_VALUES):
+            y = x[rows] - self.shift[rows, None]
             self.first[rows] += y.sum(axis=1)
             # in place: the sums are the largest array here, and are read and written once
             views = torch.from_numpy(self.second[rows]), torch.from_numpy(y)
-            views[0].baddbmm_(views[1].transpose(1, 2), views[1])
+            views[0].baddbmm_(views[1].mT, views[1])
             if self.with_fourth:
                 lengths = np.einsum("pnd,pnd->pn", y, y)
                 self.third[rows] += np.einsum("pn,pnd->pd", lengths, y)
@@ -127,9 +135,23 @@ def centred_positions(x: NDArray[Any], center: Array, *, dtype: np.dtype[Any]) -
         yield rows, y
 
 
-def groups(n_positions: int, *sizes: int) -> list[slice]:
-    """Cut positions into slices whose arrays of ``sizes`` values each stay within the bound."""
-    step = max(1, _GROUP_VALUES // max(int(np.prod(sizes)), 1))
+def by_position(x: NDArray[Any], channels: NDArray[np.int64], *, out: NDArray[np.float32]) -> None:
+    """Write some channels, ascending, of segments ``[segment, channel, position]`` into ``out [position, segment, dim]``."""
+    n_positions = x.shape[2]
+    chosen = channels if len(channels) < x.shape[1] else slice(None)
+    step = 4 * _LINE
+    # rows longer than need be: at a power of two apart, a column's values share one set of the cache (1.4 times as slow)
+    gathered = np.empty((len(x), len(channels), step + 1), dtype=np.float32)
+    for first in range(0, n_positions, step):
+        rows = slice(first, min(first + step, n_positions))
+        chunk = gathered[:, :, : rows.stop - first]
+        np.copyto(chunk, x[:, chosen, rows])
+        out[rows] = chunk.transpose(2, 0, 1)
+
+
+def groups(n_positions: int, *sizes: int, values: int = _GROUP_VALUES) -> list[slice]:
+    """Cut positions into slices whose arrays of ``sizes`` values each stay within ``values``."""
+    step = max(1, values // max(int(np.prod(sizes)), 1))
     return [slice(first, first + step) for first in range(0, n_positions, step)]
 
 
@@ -140,7 +162,7 @@ def primal_form(moments: PositionMoments, *, eps: float, shrinkage: PositionShri
     its mean variance by the amount estimated at that position.
     """
     n_positions, dim = moments.shift.shape
-    whiten = np.empty((n_positions, dim, dim), dtype=np.float32)
+    result = np.zeros((n_positions, dim, dim), dtype=np.float32)
     trusted = shrinkage == "ledoit_wolf"
     fourth = moments.central_fourth() if trusted else np.zeros(n_positions)
     variance = _mean_variance(moments) if trusted else np.ones(n_positions)
@@ -151,37 +173,47 @@ def primal_form(moments: PositionMoments, *, eps: float, shrinkage: PositionShri
             ridge = _shrink(covariance, variance[rows], fourth[rows], n=moments.n, floor=floor)
         else:
             ridge = np.full(len(covariance), eps)
-        whiten[rows] = _inverse_of_factor(covariance, ridge)
-    return whiten
+        whiten(covariance, ridge, out=result[rows])
+    return result
 
 
-def primal_of_segments(x: NDArray[Any], *, eps: float, shrinkage: PositionShrinkage) -> tuple[Array, NDArray[np.float32]]:
-    """Return mean and whitening as :func:`primal_form` of segments ``[segment, dim, position]`` that are all in memory.
+def primal_of_segments(x: NDArray[np.float32], *, eps: float, shrinkage: PositionShrinkage) -> tuple[Array, NDArray[np.float32]]:
+    """Return mean and whitening as :func:`primal_form` of segments ``[position, segment, dim]`` that are all in memory.
 
-    Covariances are made and factorised a few positions at a time and never stored.
+    Covariances are made and factorised a few positions at a time and never stored. With ``eps`` they are in single precision
+    where that is enough; the amounts of ``ledoit_wolf`` are estimated in double precision.
     """
+    n_positions, n, dim = x.shape
+    mean = np.empty((n_positions, dim))
+    result = np.zeros((n_positions, dim, dim), dtype=np.float32)
+    blocks = groups(n_positions, n, dim, values=_CACHE_VALUES)
+    if shrinkage == "eps":
+        for rows in blocks:
+            mean[rows], _, covariance = _moments(x[rows], divisor=n - 1)
+            if np.einsum("pdd->p", covariance).max() * 2.0**-24 > _ROUNDING * eps:
+                mean[rows], _, covariance = _moments(x[rows].astype(np.float64), divisor=n - 1)
+            whiten(covariance, np.full(len(covariance), eps), out=result[rows])
+        return mean, result
+    variance = np.concatenate([np.var(x[rows], axis=1, dtype=np.float64).mean(axis=1) for rows in blocks])
+    floor = _floor(variance)
+    for rows in blocks:
+        mean[rows], y, covariance = _moments(x[rows].astype(np.float64), divisor=n)
+        fourth = np.square(np.einsum("pnd,pnd->pn", y, y)).sum(axis=1)
+        ridge = _shrink(covariance, variance[rows], fourth, n=n, floor=floor)
+        whiten(covariance, ridge, out=result[rows])
+    return mean, result
+
+
+def _moments(x: NDArray[Any], *, divisor: int) -> tuple[Array, NDArray[Any], NDArray[Any]]:
+    """Return mean, segments less the mean (as rounded) and covariance of ``[position, segment, dim]``, in its precision."""
     import torch
 
-    n, dim, n_positions = x.shape
-    mean = np.asarray(x.mean(axis=0, dtype=np.float64).T)
-    whiten = np.empty((n_positions, dim, dim), dtype=np.float32)
-    double = np.dtype(np.float64)
-    trusted = shrinkage == "ledoit_wolf"
-    variance = np.ones(n_positions)
-    if trusted:
-        for rows, y in centred_positions(x, mean, dtype=double):
-            variance[rows] = np.square(y).mean(axis=(1, 2))
-    floor = _floor(variance)
-    for rows, y in centred_positions(x, mean, dtype=double):
-        view = torch.from_numpy(y)
-        covariance = torch.bmm(view.transpose(1, 2), view).numpy()
-        covariance /= n if trusted else n - 1
-        ridge = np.full(len(y), eps)
-        if trusted:
-            fourth = np.square(np.einsum("pnd,pnd->pn", y, y)).sum(axis=1)
-            ridge = _shrink(covariance, variance[rows], fourth, n=n, floor=floor)
-        whiten[rows] = _inverse_of_factor(covariance, ridge)
-    return mean, whiten
+    given = torch.from_numpy(x)
+    center = given.mean(dim=1, keepdim=True)
+    y = given - center
+    rest = y.mean(dim=1, keepdim=True)  # what single precision left of a large mean
+    covariance = torch.bmm(y.mT, y).baddbmm_(rest.mT, rest, beta=1.0 / divisor, alpha=-len(x[0]) / divisor)
+    return (center.double() + rest.double())[:, 0].numpy(), y.numpy(), covariance.numpy()
 
 
 def _shrink(covariance: Array, variance: Array, fourth: Array, *, n: int, floor: float) -> Array:
@@ -192,7 +224,7 @@ def _shrink(covariance: Array, variance: Array, fourth: Array, *, n: int, floor:
     return np.asarray(amount * variance + floor)
 
 
-def dual_form(x: NDArray[Any], *, eps: float, shrinkage: PositionShrinkage) -> tuple[Array, Array, Array]:
+def dual_form(x: NDArray[np.float32], *, eps: float, shrinkage: PositionShrinkage) -> tuple[Array, Array, Array]:
     """Return mean, ``V`` and ridge such that ``(|d|^2 - |V d|^2) / ridge`` is the squared Mahalanobis distance of d.
 
     For fewer segments than dimensions (Woodbury): with scaled rows Z, ``V = chol(Z Z^T + ridge I)^-1 Z``. Exact, and smaller
@@ -200,9 +232,9 @@ def dual_form(x: NDArray[Any], *, eps: float, shrinkage: PositionShrinkage) -> t
 
     Parameters
     ----------
-    x : ndarray [segment, dim, position]
+    x : ndarray [position, segment, dim]
     """
-    x = np.ascontiguousarray(x.transpose(2, 0, 1), dtype=np.float64)
+    x = x.astype(np.float64)
     n_positions, n, dim = x.shape
     mean = x.mean(axis=1)
     z = x - mean[:, None]
@@ -217,7 +249,7 @@ def dual_form(x: NDArray[Any], *, eps: float, shrinkage: PositionShrinkage) -> t
         scale, ridge = (1.0 - amount) / n, amount * variance + _floor(variance)
     gram *= scale[:, None, None]
     gram[:, np.arange(n), np.arange(n)] += ridge[:, None]
-    return mean, _solve_factor(gram, z * np.sqrt(scale)[:, None, None]), ridge
+    return mean, solve_factor(gram, z * np.sqrt(scale)[:, None, None]), ridge
 
 
 def primal_squared(x: NDArray[Any], mean: Array, whiten: NDArray[np.float32]) -> Array:
@@ -260,23 +292,3 @@ def _ledoit_wolf(norm: Array, variance: Array, fourth: Array, *, n: int, dim: in
     noise = (fourth / n - norm) / n
     safe = np.where(spread > 0.0, spread, 1.0)
     return np.asarray(np.where(spread > 0.0, np.clip(noise / safe, 0.0, 1.0), 1.0))
-
-
-def _inverse_of_factor(covariance: Array, ridge: Array) -> Array:
-    """Return ``chol(covariance + ridge I)^-1``; overwrites the covariance."""
-    dim = covariance.shape[1]
-    covariance[:, np.arange(dim), np.arange(dim)] += ridge[:, None]
-    return _solve_factor(covariance, np.eye(dim))
-
-
-def _solve_factor(positive: Array, right: Array) -> Array:
-    """Return ``chol(positive)^-1 right`` for every position; ``right`` is one matrix, or one for each."""
-    import torch
-
-    try:
-        factor = np.linalg.cholesky(positive)
-    except np.linalg.LinAlgError as error:
-        raise DataError("padim: the covariance of a position is not positive definite to working precision; raise eps") from error
-    # one right side for all positions is not copied to each
-    given = torch.from_numpy(right).expand(len(factor), *right.shape[-2:])
-    return np.asarray(torch.linalg.solve_triangular(torch.from_numpy(factor), given, upper=False).numpy())

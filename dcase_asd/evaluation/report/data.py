@@ -28,7 +28,7 @@ __all__ = [
 
 Group = Literal["ours", "comparator", "trivial"]
 ClipKind = Literal["missed anomaly", "false alarm", "most anomalous"]
-#: What a row of the score table is: made by this toolkit, published by others, or a baseline without a model.
+#: What a row of the score table is: a system of the recipe, a method to compare with, or a baseline without a model.
 GROUPS: tuple[Group, ...] = ("ours", "comparator", "trivial")
 #: The kinds of clips, in the order in which the page shows them: mistakes say most about a system.
 KINDS: tuple[ClipKind, ...] = ("missed anomaly", "false alarm", "most anomalous")
@@ -53,7 +53,7 @@ class SystemRow:
     beside : mapping
         The same for what does not enter the score (``"AP"``, ``"F1"``, ``"pixel AUROC"`` ...).
     ranges : mapping
-        Machine to metric name of ``per_machine`` to the two ends of its 95 % interval.
+        Machine to metric name of ``per_machine`` or ``beside`` to the two ends of its 95 % interval.
     """
 
     system: str

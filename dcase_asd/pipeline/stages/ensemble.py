@@ -12,7 +12,7 @@ from dcase_asd.io.atomic import write_json
 from dcase_asd.io.tables import read_table, write_table
 from dcase_asd.manifests.schema import Labels, Manifest
 from dcase_asd.pipeline.labelled import learns_from_labels
-from dcase_asd.pipeline.score_tables import over_seeds, read_tables, standardised
+from dcase_asd.pipeline.score_tables import over_seeds, read_tables, shared_clips, standardised
 from dcase_asd.pipeline.settings import plugin_config
 from dcase_asd.pipeline.stage import Context, Stage, Unit
 from dcase_asd.pipeline.stages.detectors import detector_units
@@ -87,8 +87,10 @@ class EnsembleStage(Stage):
             members = _members(entry["members"], merged["scores"], unit.config["ensembles"], key=key)
             candidates = merged["scores"][merged["scores"]["system"].isin(members)]
             selection = self._selection(context, unit, key, candidates, out / f"selection_{key}.json")
-            weights = _weights(context, out / f"vote_{key}.json", entry, members, (merged["calibration"], positive))
-            combined = {name: _combined(table, key, entry, members, selection, weights) for name, table in merged.items()}
+            together = {name: t if name == "scores" else shared_clips(t, members) for name, t in merged.items()}
+            held_out = (together["calibration"], None if positive is None else shared_clips(positive, members))
+            weights = _weights(context, out / f"vote_{key}.json", entry, members, held_out)
+            combined = {name: _combined(table, key, entry, members, selection, weights) for name, table in together.items()}
             for name, parts in combined.items():
                 results[name] += parts
             if key in named:

@@ -41,7 +41,7 @@ class EvaluateStage(Stage):
     name = "evaluate"
     reads = "scores, labels"
     writes = "metrics.json, results.csv, RESULTS.md, report.html"
-    version = 3
+    version = 4
     upstream = ("raw", "manifests", "features", "extractor", "scores", "ensemble")
     finish_keys = ("description", "evaluate", "ensembles", "seeds")
 
@@ -146,9 +146,15 @@ def _add_pixels(context: Context, unit: Unit, out: Path, manifest: Manifest, lab
     if not path.is_file() or not pictures:
         return
     metrics = Metrics.read(path)
-    sigma = unit.config["evaluate"]["pixel_sigma"]
+    config = unit.config["evaluate"]
     found = pixel_scores(
-        context.folders["scores"], systems=list(metrics.systems), seed=unit.name, pictures=pictures, sigma=sigma, log=context.log
+        context.folders["scores"],
+        systems=list(metrics.systems),
+        seed=unit.name,
+        pictures=pictures,
+        sigma=config["pixel_sigma"],
+        n_bootstrap=config["n_bootstrap"],
+        log=context.log,
     )
     with_values(metrics, found).write(path)
 

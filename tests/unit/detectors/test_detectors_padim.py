@@ -49,6 +49,21 @@ def test_distances_are_those_of_scipy_in_both_forms(n):
     np.testing.assert_allclose(found.score, expected.max(axis=(1, 2)), rtol=2e-5)
 
 
+@pytest.mark.parametrize(("spread", "tolerance"), [(0.3, 1e-4), (300.0, 2e-5)])
+def test_many_correlated_channels_are_as_exact_as_promised_at_any_scale(spread, tolerance):
+    """More channels than LAPACK gets at once; single precision where the ridge allows it, double where it does not."""
+    rng = np.random.default_rng(0)
+    mixing = 0.9 + 0.1 * rng.standard_normal((70, 70))
+    x = (spread * rng.standard_normal((90, 2, 2, 70)) @ mixing / 8).transpose(0, 3, 1, 2).astype(np.float32)
+    detector = Padim(Config())
+    detector.fit(
+        lambda: [Batch(part, np.arange(len(part)), meta(len(part), n_target=0)) for part in np.array_split(x, 3)], seed=0
+    )
+    np.testing.assert_allclose(detector.score(x[:9]).map, _reference(x, x[:9], _eps), rtol=tolerance)
+    whiten = detector.state()["whiten"]
+    assert not np.triu(whiten, 1).any()
+
+
 @pytest.mark.parametrize("n", [5, 40])
 def test_ledoit_wolf_is_that_of_scikit_learn_in_both_forms(n):
     x = normal_segments(SHAPE, 8, seed=3)
@@ -61,7 +76,7 @@ def test_ledoit_wolf_is_that_of_scikit_learn_in_both_forms(n):
 def test_ledoit_wolf_sums_need_no_second_pass():
     x = normal_segments((4, 1, 1), 30, seed=0)[..., 0].transpose(2, 0, 1).astype(np.float64) + 50
     moments = PositionMoments.empty(x[:, :5].mean(axis=1))
-    for part in np.array_split(x.transpose(1, 2, 0), 4):
+    for part in np.array_split(x, 4, axis=1):
         moments.add(part)
     centred = x - x.mean(axis=1, keepdims=True)
     np.testing.assert_allclose(moments.central_fourth(), (np.square(centred).sum(axis=2) ** 2).sum(axis=1), rtol=1e-9)
@@ -75,10 +90,9 @@ def test_dual_and_primal_agree_at_the_border(shrinkage):
 
     x = normal_segments((9, 2, 2), 7, seed=0).reshape(7, 9, 4).transpose(2, 0, 1).astype(np.float64)
     moments = PositionMoments.empty(x.mean(axis=1))
-    rows = x.transpose(1, 2, 0)
-    moments.add(rows)
-    mean, v, ridge = dual_form(rows, eps=0.01, shrinkage=shrinkage)
-    test = rows[:3] + 0.3
+    moments.add(x)
+    mean, v, ridge = dual_form(x, eps=0.01, shrinkage=shrinkage)
+    test = x[:, :3].transpose(1, 2, 0) + 0.3
     primal = primal_squared(test, mean, primal_form(moments, eps=0.01, shrinkage=shrinkage))
     np.testing.assert_allclose(dual_squared(test, mean, v, ridge), primal, rtol=1e-4)
     np.testing.assert_allclose(mean, moments.mean())

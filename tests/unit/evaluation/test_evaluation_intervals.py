@@ -146,7 +146,7 @@ def test_bootstrap_replicate_equals_resampled_clips(name, monkeypatch):
         for anomalous in (False, True):
             members = np.flatnonzero((section.domain == domain) & (section.is_anomaly == anomalous))
             counts[members] = np.random.default_rng(len(members)).multinomial(len(members), [1 / len(members)] * len(members))
-    monkeypatch.setattr("dcase_asd.evaluation.bootstrap._draw", lambda *_: counts[None])
+    monkeypatch.setattr("dcase_asd.evaluation.bootstrap.draw_counts", lambda *_: counts[None])
     rows = np.repeat(np.arange(counts.size), counts.astype(int))
     resampled = Section("fan", "00", section.is_anomaly[rows], section.domain[rows], section.scores[rows])
     found = bootstrap_scores([[section]], rule, n_bootstrap=1, seed=0)
@@ -155,7 +155,7 @@ def test_bootstrap_replicate_equals_resampled_clips(name, monkeypatch):
 
 def test_draws_keep_the_size_of_every_stratum():
     section = make(counts=(12, 7, 9, 1))
-    counts = bootstrap._draw(section, 4000, np.random.default_rng(0))
+    counts = bootstrap.draw_counts(section, 4000, np.random.default_rng(0))
     for domain in ("source", "target"):
         for anomalous in (False, True):
             members = (section.domain == domain) & (section.is_anomaly == anomalous)

@@ -8,7 +8,7 @@ from PIL import Image
 
 from dcase_asd.errors import DataError, ImageError
 from dcase_asd.evaluation.masks import enlarge_map, read_mask
-from dcase_asd.evaluation.pixel_metrics import JudgedPicture, pixel_values, with_values
+from dcase_asd.evaluation.pixel_metrics import JudgedPicture, PixelResult, pixel_values, with_values
 from dcase_asd.evaluation.pixels import pixel_aupro, pixel_auroc
 from dcase_asd.evaluation.results import MachineMetrics, Metrics, SectionMetrics, SystemMetrics
 
@@ -114,9 +114,11 @@ def judged(folder, *, n=6, tail=1.0):
 def test_values_are_the_exact_ones_within_their_bound(folder, tail):
     pictures, maps, masks = judged(folder, tail=tail)
     low, high = min(float(m.min()) for m in maps), max(float(m.max()) for m in maps)
-    found, notes = pixel_values(pictures, low=low, high=high, sigma=2.0)
+    result = pixel_values(pictures, low=low, high=high, sigma=2.0)
+    found = result.values
     large = [enlarge_map(v, height=len(m), width=m.shape[1], sigma=2.0) for v, m in zip(maps, masks, strict=True)]
-    assert notes == []
+    assert result.notes == []
+    assert result.replicates == {}
     assert abs(found["pixel_auroc"] - pixel_auroc(large, masks)) <= found["pixel_auroc_error"] + 1e-12
     assert abs(found["pixel_aupro"] - pixel_aupro(large, masks)) <= found["pixel_aupro_error"] + 1e-12
     # equal steps of the values themselves would put all but the one outlier into a handful of bins
@@ -126,7 +128,7 @@ def test_values_are_the_exact_ones_within_their_bound(folder, tail):
 def test_a_blur_of_another_width_changes_the_result(folder):
     pictures, maps, _ = judged(folder)
     low, high = min(float(m.min()) for m in maps), max(float(m.max()) for m in maps)
-    sharp, soft = (pixel_values(pictures, low=low, high=high, sigma=s)[0]["pixel_auroc"] for s in (0.0, 4.0))
+    sharp, soft = (pixel_values(pictures, low=low, high=high, sigma=s).values["pixel_auroc"] for s in (0.0, 4.0))
     assert abs(sharp - soft) > 1e-3
 
 
@@ -140,9 +142,25 @@ def test_values_join_the_right_section_and_nothing_else():
     section = SectionMetrics({"auc": 0.5}, {"source_normal": 1})
     machine = MachineMetrics({"00": section}, {"auc": 0.5}, 0.5)
     metrics = Metrics("pooled", {"a": SystemMetrics({"m": machine}, {}, 0.5), "b": SystemMetrics({"m": machine}, {}, 0.5)})
-    joined = with_values(metrics, {("a", "m", "00"): {"pixel_auroc": 0.9}})
+    result = PixelResult({"pixel_auroc": 0.9}, {"pixel_auroc": np.linspace(0.8, 1.0, 201)}, [])
+    joined = with_values(metrics, {("a", "m", "00"): result})
     assert joined.systems["a"].machines["m"].sections["00"].values == {"auc": 0.5, "pixel_auroc": 0.9}
     assert joined.systems["b"] == metrics.systems["b"]
+    interval = joined.systems["a"].machines["m"].intervals["pixel_auroc"]
+    assert (interval.estimate, interval.low, interval.high) == pytest.approx((0.9, 0.805, 0.995))
     for wrong in (("c", "m", "00"), ("a", "n", "00"), ("a", "m", "01")):
         with pytest.raises(DataError, match="no clip scores"):
-            with_values(metrics, {wrong: {"pixel_auroc": 0.9}})
+            with_values(metrics, {wrong: result})
+
+
+def test_a_mean_over_sections_has_the_interval_of_the_mean():
+    section = SectionMetrics({"auc": 0.5}, {"source_normal": 1})
+    machine = MachineMetrics({"00": section, "01": section}, {"auc": 0.5}, 0.5)
+    metrics = Metrics("pooled", {"a": SystemMetrics({"m": machine}, {}, 0.5)})
+    rng = np.random.default_rng(0)
+    drawn = {name: rng.normal(mean, 0.02, 2000) for name, mean in (("00", 0.6), ("01", 0.8))}
+    results = {("a", "m", n): PixelResult({"pixel_auroc": float(v.mean())}, {"pixel_auroc": v}, []) for n, v in drawn.items()}
+    interval = with_values(metrics, results).systems["a"].machines["m"].intervals["pixel_auroc"]
+    assert interval.estimate == pytest.approx(0.7, abs=0.002)
+    # the mean of two independent values of deviation 0.02
+    assert interval.half_width == pytest.approx(1.96 * 0.02 / 2**0.5, rel=0.1)

@@ -132,3 +132,32 @@ def test_a_perfect_map_of_odd_regions_does_not_exceed_one():
         histogram.add(mask.astype(float), mask)
     assert histogram.aupro().value == pytest.approx(1.0)
     assert max(histogram.aupro().value, pixel_aupro([mask.astype(float)] * 3, [mask] * 3)) <= 1.0
+
+
+def test_replicates_are_the_metrics_of_pictures_drawn_with_replacement():
+    scores, masks = _pictures(n=7)
+    low, high = min(float(s.min()) for s in scores), max(float(s.max()) for s in scores) + 1e-6
+    every = PixelHistogram(low=low, high=high, n_bins=512, keep_pictures=True)
+    for score, mask in zip(scores, masks, strict=True):
+        every.add(score, mask)
+    areas, overlaps = every.bootstrap(n_bootstrap=5, seed=3)
+    # the same draws, each put together from its pictures anew
+    generator = np.random.default_rng(3)
+    drawn = np.zeros((5, len(masks)), dtype=int)
+    for kind in (True, False):
+        members = np.array([i for i, mask in enumerate(masks) if mask.any() == kind])
+        drawn[:, members] = generator.multinomial(len(members), np.full(len(members), 1 / len(members)), size=5)
+    for times, area, overlap in zip(drawn, areas, overlaps, strict=True):
+        one = PixelHistogram(low=low, high=high, n_bins=512)
+        for i in np.repeat(np.arange(len(masks)), times):
+            one.add(scores[i], masks[i])
+        assert area == pytest.approx(one.auroc().value, abs=1e-9)
+        assert overlap == pytest.approx(one.aupro().value, abs=1e-6)
+
+
+def test_pictures_that_were_not_kept_cannot_be_drawn():
+    scores, masks = _pictures()
+    histogram = PixelHistogram(low=-1.0, high=1.0)
+    histogram.add(scores[1], masks[1])
+    with pytest.raises(DataError, match="keep_pictures"):
+        histogram.bootstrap(n_bootstrap=5, seed=0)

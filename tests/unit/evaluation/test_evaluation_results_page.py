@@ -21,7 +21,7 @@ def test_the_whole_page():
         "| flow | **65.43** [64.00, 67.00] | 81.23 / 60.00 / 55.00 | 70.00 / – / 52.00 |\n"
         "| their baseline † | 61.00 [60.00, 62.00] | – / – / – | – / – / – |\n"
         "| mean distance ‡ | 50.00 | – / – / – | 50.00 / – / – |\n\n"
-        "† comparator: a system published by others; ‡ trivial: a baseline without a learned model.\n"
+        "† comparator: a plain or published method to compare with; ‡ trivial: a baseline without a learned model.\n"
     )
 
 

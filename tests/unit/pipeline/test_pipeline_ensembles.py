@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dcase_asd.errors import ConfigError
+from dcase_asd.errors import ConfigError, DataError
 from dcase_asd.pipeline.reporting import system_detectors
+from dcase_asd.pipeline.score_tables import shared_clips
 from dcase_asd.pipeline.settings import resolve
 from dcase_asd.pipeline.stage import Context, Resources, Unit
 from dcase_asd.pipeline.stages import ensemble as stage_7
@@ -107,3 +108,22 @@ def test_detectors_behind_nested_ensembles_are_found():
 def test_ensembles_that_cannot_be(ensembles, match):
     with pytest.raises(ConfigError, match=match):
         resolved(ensembles)
+
+
+def held_out(system, clips, machine="fan"):
+    return pd.DataFrame({"clip_id": clips, "system": system, "machine": machine, "score": np.arange(len(clips), dtype=float)})
+
+
+def test_members_held_out_on_different_clips_meet_on_those_they_share():
+    cross_fitted, plain = held_out("svm", ["a", "b", "c", "d"]), held_out("cnn", ["b", "d"])
+    # a machine with other members is counted by its own
+    other, alone = held_out("svm", ["p", "q"], "valve"), held_out("elsewhere", ["a"])
+    found = shared_clips(pd.concat([cross_fitted, plain, other, alone]), ["svm", "cnn"])
+    assert sorted(zip(found["system"], found["clip_id"], found["score"], strict=True)) == [
+        ("cnn", "b", 0.0), ("cnn", "d", 1.0), ("svm", "b", 1.0), ("svm", "d", 3.0), ("svm", "p", 0.0), ("svm", "q", 1.0)
+    ]  # fmt: skip
+
+
+def test_members_that_share_no_held_out_clip_are_told_why():
+    with pytest.raises(DataError, match="fan: cnn, svm have no held-out clip in common; give them the same fit_split"):
+        shared_clips(pd.concat([held_out("svm", ["a"]), held_out("cnn", ["b"])]), ["svm", "cnn"])

@@ -84,10 +84,10 @@ def test_only_detectors_with_maps_have_pixel_metrics(corpus, tmp_path):
         stage6(scores / name / "0" / "a", pictures["a"], sign=sign)
     told = []
     systems = ["seeing", "blind", "constant", "gmm", "ensemble"]
-    found = pixel_scores(scores, systems=systems, seed="0", pictures=pictures, sigma=0.0, log=told.append)
+    found = pixel_scores(scores, systems=systems, seed="0", pictures=pictures, sigma=0.0, n_bootstrap=20, log=told.append)
     assert set(found) == {("seeing", "a", "00"), ("blind", "a", "00")}
-    assert found["seeing", "a", "00"]["pixel_auroc"] > 0.98
-    assert found["blind", "a", "00"]["pixel_auroc"] < 0.1
+    assert found["seeing", "a", "00"].values["pixel_auroc"] > 0.98
+    assert found["blind", "a", "00"].values["pixel_auroc"] < 0.1
     assert told == ["constant, a: all maps are constant, so pixels cannot be ranked"]
 
 
@@ -98,6 +98,6 @@ def test_a_mask_of_another_size_is_told_of_once(corpus, tmp_path):
     pictures = masked_pictures(manifest, labels, corpus)
     stage6(tmp_path / "s" / "0" / "a", pictures["a"], sign=1.0)
     told = []
-    found = pixel_scores(tmp_path, systems=["s"], seed="0", pictures=pictures, sigma=0.0, log=told.append)
-    assert found["s", "a", "00"]["pixel_auroc"] > 0.98
+    found = pixel_scores(tmp_path, systems=["s"], seed="0", pictures=pictures, sigma=0.0, n_bootstrap=20, log=told.append)
+    assert found["s", "a", "00"].values["pixel_auroc"] > 0.98
     assert told == ["s, a: 3 masks of another size than their picture, first: 0_mask.png: mask resized from 64 x 64 pixels"]
