@@ -23,6 +23,7 @@ Every message says what was expected, what was found (value, shape, file, row), 
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterable
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "UnknownNameError",
     "UsageError",
     "nearest",
+    "printable",
 ]
 
 
@@ -54,6 +56,10 @@ class DcaseAsdError(Exception):
     """
 
     exit_code: int = 1
+
+    def __str__(self) -> str:
+        """Return the message in letters that any file and terminal takes; messages hold file names."""
+        return printable(super().__str__())
 
 
 class UsageError(DcaseAsdError):
@@ -117,6 +123,15 @@ class NotFittedError(DcaseAsdError):
 
 class TrainingError(DcaseAsdError):
     """Training cannot go on."""
+
+
+def printable(name: str | os.PathLike[str]) -> str:
+    """Return a file's name as text; bytes that are no UTF-8, which a disk may hold and no table can, are escaped."""
+    text = os.fspath(name)
+    try:
+        return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # half a character of UTF-16, which is no name but may be in a message
+        return text.encode("utf-8", "backslashreplace").decode()
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

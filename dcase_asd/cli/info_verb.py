@@ -50,7 +50,8 @@ def _plugin(name: str) -> None:
         (kind, key) for kind in registry.KINDS for key in registry.names(kind) if name in (key, f"{kind}/{key}", f"{kind}.{key}")
     ]
     if not found:
-        raise UnknownNameError("plug-in", name, [key for kind in registry.KINDS for key in registry.names(kind)])
+        known = [key for kind in registry.KINDS for key in registry.names(kind)]
+        raise UnknownNameError("plug-in (and there is no bundle of that path)", name, known)
     for kind, key in found:
         plugin = registry.load(kind, key)
         click.echo(f"{kind}/{key}: {plugin.info.summary}")

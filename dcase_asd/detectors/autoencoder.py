@@ -6,7 +6,8 @@ import math
 from typing import TYPE_CHECKING
 
 from dcase_asd.config import configclass
-from dcase_asd.detectors._shared.reconstruction import Form, ReconstructionConfig, ReconstructionDetector
+from dcase_asd.detectors._shared.reconstruction import Form, ReconstructionDetector
+from dcase_asd.detectors._shared.reconstruction_config import ReconstructionConfig
 from dcase_asd.registry import Info
 
 if TYPE_CHECKING:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dcase_asd.config import configclass
-from dcase_asd.detectors._shared.reconstruction import Form, ReconstructionConfig, ReconstructionDetector
+from dcase_asd.detectors._shared.reconstruction import Form, ReconstructionDetector
+from dcase_asd.detectors._shared.reconstruction_config import ReconstructionConfig
 from dcase_asd.errors import ConfigError
 from dcase_asd.registry import Info
 

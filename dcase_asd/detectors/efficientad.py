@@ -173,9 +173,10 @@ class EfficientAdDetector(PictureDetector[Config]):
 
     def train_model(self, model: PictureModel, x: NDArray[np.float32], held_out: NDArray[np.float32], *, seed: int) -> None:
         """Get the teacher, train student and autoencoder, set the quantiles."""
-        from dcase_asd.detectors._shared.picture_model import told_of, train_in
+        from dcase_asd.detectors._shared.picture_model import told_of
         from dcase_asd.detectors._shared.picture_sources import OtherPictures, StudentBatches
         from dcase_asd.training.contract import TrainConfig
+        from dcase_asd.training.placed import train_in
 
         given = self.config
         networks = cast("EfficientAd", model)

@@ -138,8 +138,9 @@ class EffnetStudentDetector(PictureDetector[Config]):
     def train_model(self, model: PictureModel, x: NDArray[np.float32], held_out: NDArray[np.float32], *, seed: int) -> None:
         """Fix the projections, train the student, take the statistics of the maps."""
         from dcase_asd.detectors._shared.items import SegmentItems
-        from dcase_asd.detectors._shared.picture_model import told_of, train_in
+        from dcase_asd.detectors._shared.picture_model import told_of
         from dcase_asd.training.contract import TrainConfig
+        from dcase_asd.training.placed import train_in
         from dcase_asd.training.reconstruction import ItemBatches
         from dcase_asd.training.seeding import isolated
 

@@ -126,8 +126,9 @@ class GanomalyDetector(PictureDetector[Config]):
     def train_model(self, model: PictureModel, x: NDArray[np.float32], held_out: NDArray[Any], *, seed: int) -> None:
         """Train both networks on all pictures."""
         from dcase_asd.detectors._shared.items import SegmentItems
-        from dcase_asd.detectors._shared.picture_model import told_of, train_in
+        from dcase_asd.detectors._shared.picture_model import told_of
         from dcase_asd.training.contract import TrainConfig
+        from dcase_asd.training.placed import train_in
         from dcase_asd.training.reconstruction import ItemBatches
 
         del held_out

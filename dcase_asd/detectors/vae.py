@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from dcase_asd.config import configclass
 from dcase_asd.detectors._shared.examined import Examined
 from dcase_asd.detectors._shared.grid import part_name
-from dcase_asd.detectors._shared.reconstruction import Form, ReconstructionConfig, ReconstructionDetector
+from dcase_asd.detectors._shared.reconstruction import Form, ReconstructionDetector
+from dcase_asd.detectors._shared.reconstruction_config import ReconstructionConfig
 from dcase_asd.errors import ConfigError
 from dcase_asd.registry import Info
 

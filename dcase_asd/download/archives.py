@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import lzma
 import re
 import shutil
 import stat
 import zipfile
-import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 
 from dcase_asd.errors import DataError
+from dcase_asd.io.archives import ZIP_ERRORS
 from dcase_asd.io.atomic import remove_tree
 
 __all__ = ["unpack"]
@@ -20,8 +19,6 @@ _BLOCK = 1 << 18
 #: PCM audio shrinks by less than 10 in a zip; small archives of silence may shrink more, so the ratio counts from 64 MiB on.
 _MAX_RATIO = 100
 _RATIO_FREE = 64 << 20
-#: What zipfile raises on damaged archives: NotImplementedError is a RuntimeError, IndexError comes of an empty member name.
-_ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, EOFError, RuntimeError, ValueError, IndexError)
 
 
 def unpack(archive: Path, folder: Path, *, progress: Callable[[int, int], None] | None = None) -> dict[str, int]:
@@ -63,7 +60,7 @@ def unpack(archive: Path, folder: Path, *, progress: Callable[[int, int], None] 
                 if progress is not None:
                     progress(done, total)
         return _merge(partial, folder, members, archive)
-    except _ZIP_ERRORS as error:
+    except ZIP_ERRORS as error:
         raise DataError(f"{archive}: cannot be unpacked ({error}); remove it and fetch it again") from error
     finally:
         remove_tree(partial)

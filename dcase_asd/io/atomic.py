@@ -11,7 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-__all__ = ["atomic_path", "open_atomic", "remove_tree", "write_json", "write_text"]
+from dcase_asd.errors import UsageError
+
+__all__ = ["atomic_path", "open_atomic", "refuse_unwritable", "remove_tree", "write_json", "write_text"]
 
 
 @contextlib.contextmanager
@@ -60,6 +62,30 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 def write_json(path: str | os.PathLike[str], value: object) -> None:
     """Write JSON atomically: sorted keys, two-space indent, non-finite numbers refused with ``ValueError``."""
     write_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def refuse_unwritable(path: str | os.PathLike[str], *, folder: bool = False) -> None:
+    """Find out before the work, not after it, whether its result can be written; nothing is left behind.
+
+    Parameters
+    ----------
+    path : path-like
+        The file, or with ``folder`` the folder, to be written; missing parent folders would be created.
+
+    Raises
+    ------
+    UsageError
+        If a folder stands where the file should, or the nearest folder that exists cannot be written to.
+    """
+    target = Path(path)
+    if target.is_dir() and not folder:
+        raise UsageError(f"{target}: is a folder; name a file in it")
+    place = next(parent for parent in target.absolute().parents if parent.exists())
+    try:
+        with tempfile.TemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        raise UsageError(f"{target}: cannot be written ({place}: {error.strerror}); choose another place") from error
 
 
 def remove_tree(path: str | os.PathLike[str]) -> None:

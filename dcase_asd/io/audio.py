@@ -54,9 +54,9 @@ def read_header(path: str | os.PathLike[str]) -> AudioHeader:
     import soundfile
 
     try:
-        info = soundfile.info(str(path))
+        info = soundfile.info(_native(path))
     except (soundfile.SoundFileError, OSError, RuntimeError) as error:
-        raise AudioError(f"{path}: not a readable recording ({error}); expected wav, flac, ogg or mp3") from error
+        raise _unreadable(path, error) from error
     return AudioHeader(n_samples=info.frames, sample_rate_hz=info.samplerate, n_channels=info.channels)
 
 
@@ -84,13 +84,13 @@ def read_audio(path: str | os.PathLike[str], *, start: int = 0, stop: int | None
     import soundfile
 
     try:
-        with soundfile.SoundFile(str(path)) as stream:
+        with soundfile.SoundFile(_native(path)) as stream:
             expected = (stream.frames if stop is None else min(stop, stream.frames)) - start
             stream.seek(start)
             samples = _samples(stream, max(expected, 0))
             rate = int(stream.samplerate)
     except (soundfile.SoundFileError, OSError, RuntimeError) as error:
-        raise AudioError(f"{path}: not a readable recording ({error}); expected wav, flac, ogg or mp3") from error
+        raise _unreadable(path, error) from error
     if len(samples) < expected:
         raise AudioError(f"{path}: header promises {expected} samples, only {len(samples)} could be read: truncated file")
     if not np.isfinite(samples).all():
@@ -111,6 +111,24 @@ def _samples(stream: Any, n_samples: int) -> NDArray[np.float32]:
         parts.append(part)
         left = left - len(part) if len(part) else 0
     return np.concatenate(parts)
+
+
+def _unreadable(path: str | os.PathLike[str], error: Exception) -> AudioError:
+    """Say why a recording cannot be opened: what the system says of the file, else what libsndfile says of its content."""
+    try:
+        with Path(path).open("rb") as stream:
+            is_empty = not stream.read(1)
+    except OSError as refused:
+        return AudioError(f"{path}: cannot be opened ({refused.strerror or refused})")
+    if is_empty:
+        return AudioError(f"{path}: the file is empty (0 bytes); copy it again or remove it")
+    reason = str(getattr(error, "error_string", error)).rstrip(".")
+    return AudioError(f"{path}: not a readable recording ({reason}); expected wav, flac, ogg or mp3")
+
+
+def _native(path: str | os.PathLike[str]) -> str | bytes:
+    # names on Unix are bytes of any kind, and soundfile encodes text strictly; on Windows bytes would be of the code page
+    return os.fspath(path) if os.name == "nt" else os.fsencode(path)
 
 
 def missing_bytes(path: Path) -> int:

@@ -20,7 +20,8 @@ def sha256_file(path: str | os.PathLike[str]) -> str:
 def sha256_json(value: object) -> str:
     """Return the SHA-256 of a JSON value in canonical form (sorted keys, no spaces)."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    # a file name that is no UTF-8 is held as surrogates, and refused by name where the manifest is made
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
 
 
 def sha256_tree(folder: str | os.PathLike[str], *, exclude: Iterable[str] = ()) -> dict[str, str]:

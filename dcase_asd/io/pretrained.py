@@ -75,10 +75,16 @@ def read_weights(weights: Weights) -> dict[str, Any]:
     try:
         loaded = torch.load(weights.path, map_location="cpu", weights_only=True)
     except (RuntimeError, OSError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        raise FormatError(f"{weights.path}: not a torch checkpoint of tensors ({str(error)[:200]}); fetch it again") from error
+        raise FormatError(f"{weights.path}: not a torch checkpoint of tensors ({_cause(error)}); fetch it again") from error
     if not isinstance(loaded, dict) or not all(isinstance(value, torch.Tensor) for value in loaded.values()):
         raise FormatError(f"{weights.path}: expected a state dictionary of tensors; save it with torch.save(model.state_dict())")
     return loaded
+
+
+def _cause(error: Exception) -> str:
+    # torch goes on for paragraphs about switching its protection off; the reader's own reason comes last, if at all
+    first = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return "neither a zip of tensors nor a pickle of them" if "weights_only" in str(error) else first[:200]
 
 
 def random_digest(module: Any) -> str:

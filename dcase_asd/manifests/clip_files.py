@@ -76,7 +76,7 @@ def find_clips(folder: Path, *, recursive: bool = True) -> list[Path]:
 def _walk(folder: Path, wanted: Callable[[Path], bool], *, recursive: bool = True) -> list[Path]:
     found: list[Path] = []
     visited: set[str] = set()
-    for place, folders, files in os.walk(folder, followlinks=True):
+    for place, folders, files in os.walk(folder, followlinks=True, onerror=_refuse):
         here = Path(place)
         found += [here / name for name in files if wanted(here / name)]
         visited.add(os.path.realpath(place))
@@ -86,6 +86,12 @@ def _walk(folder: Path, wanted: Callable[[Path], bool], *, recursive: bool = Tru
             if recursive and not name.startswith(".") and os.path.realpath(here / name) not in visited
         ]
     return sorted(found)
+
+
+def _refuse(error: OSError) -> None:
+    if isinstance(error, FileNotFoundError):  # a part that the layout does not ask for
+        return
+    raise ManifestError(f"{error.filename}: the folder cannot be read ({error.strerror}); allow it, or move the folder away")
 
 
 def read_facts(

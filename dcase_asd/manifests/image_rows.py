@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dcase_asd.errors import ManifestError
+from dcase_asd.errors import ImageError, ManifestError
 from dcase_asd.io.hashing import sha256_file
+from dcase_asd.io.images import read_image_header
 from dcase_asd.manifests.clip_files import read_facts, summarise
 from dcase_asd.manifests.schema import Labels, Manifest
 
@@ -67,7 +68,7 @@ def image_tables(
     Raises
     ------
     ManifestError
-        If there is no picture, two differ by their ending only, or a file cannot be read.
+        If there is no picture, two differ by their ending only, or a picture or mask cannot be read.
     """
     if not images:
         raise ManifestError(f"{root}: no pictures found; check --data_root and the corpus settings")
@@ -115,5 +116,9 @@ def _truth(image: PlacedImage, root: Path) -> dict[str, str]:
     truth = {"defect": image.defect} if image.defect else {}
     if image.mask is None:
         return truth
+    try:
+        read_image_header(image.mask)  # a broken mask is told now, not after hours of training
+    except ImageError as error:
+        raise ManifestError(f"mask of {image.path.name}: {error}") from error
     # the hash, so that results follow when a mask is corrected
     return truth | {"mask": image.mask.relative_to(root).as_posix(), "mask_sha256": sha256_file(image.mask)}

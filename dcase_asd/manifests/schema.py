@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from dcase_asd.errors import ManifestError
+from dcase_asd.errors import ManifestError, printable
 from dcase_asd.io.tables import read_table, write_table
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ class Manifest:
         for column, fits, wanted in (
             ("machine", _is_name, "a name without '/', '\\' or control characters, as it becomes a folder"),
             ("section", _is_name, "a name without '/', '\\' or control characters, as it becomes a folder"),
-            ("path", _leads_below, "a path below the data root, with '/' and without '..'"),
+            ("path", _leads_below, "a path below the data root, in UTF-8, with '/' and without '..'; rename the file"),
             ("attributes", _is_object_of_text, "a JSON object of text values"),
         ):
             bad_values = {value for value in self.table[column].unique() if not fits(value)}
@@ -184,7 +184,7 @@ def _is_name(text: object) -> bool:
 
 
 def _leads_below(text: object) -> bool:
-    if not isinstance(text, str) or not text.strip("/") or "\0" in text:
+    if not isinstance(text, str) or not text.strip("/") or "\0" in text or printable(text) != text:
         return False
     return not PurePosixPath(text).is_absolute() and ".." not in PurePosixPath(text).parts
 

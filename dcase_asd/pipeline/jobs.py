@@ -164,6 +164,8 @@ def run_unit(stage: Stage, context: Context, unit: Unit, partial: Path, parts: d
             stream.write(f"# Ended (code 1), elapsed {time.monotonic() - started:.1f} s\n")
             if isinstance(error, (DcaseAsdError, OSError)) or not isinstance(error, Exception):
                 raise
+            if isinstance(error, MemoryError):
+                error = MemoryError(f"{error}; run fewer jobs at once (--nj), or take smaller pictures, segments or batches")
             message = f"stage {stage.number} {stage.name}, unit {unit.name}: {type(error).__name__}: {error} (log: {log_path})"
             raise StageError(message) from error
         stream.write(f"# Ended (code 0), elapsed {time.monotonic() - started:.1f} s\n")

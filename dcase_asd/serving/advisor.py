@@ -49,7 +49,7 @@ class Look:
     recordings : tuple of Recording
         The usable ones.
     unusable : tuple of Skipped
-        Silent or undecodable ones.
+        Silent, unreadable or undecodable ones, and those of less than 8 kHz.
     total_s, shortest_s, longest_s : float
     rates_hz, channels : tuple of int
         All that occur.
@@ -69,6 +69,11 @@ class Look:
     level_db: tuple[float, ...]
     clipped: tuple[str, ...]
     offset: tuple[str, ...]
+
+    @property
+    def reasons(self) -> str:
+        """Why there may be no usable one, in a few words."""
+        return "; ".join(str(s) for s in self.unusable[:3]) or "there is no file with the ending of one"
 
 
 @dataclass(frozen=True)
@@ -93,10 +98,14 @@ def look(recordings: Sequence[Recording], *, channel: str = "mean") -> Look:
     unusable: list[Skipped] = []
     levels, clipped, offset = [], [], []
     for recording in recordings:
+        if recording.sample_rate_hz < _RATES_HZ[-1]:
+            reason = f"{recording.sample_rate_hz} Hz; at least {_RATES_HZ[-1]} Hz is needed, record at a higher rate"
+            unusable.append(Skipped(recording.name, reason))
+            continue
         try:
             level, at_full_scale, mean_share = _listen(recording, channel)
         except AudioError as error:
-            unusable.append(Skipped(recording.name, str(error)))
+            unusable.append(Skipped.because(recording.name, error))
             continue
         if level <= SILENCE_DB:
             unusable.append(Skipped(recording.name, "digital silence: every sample is the same"))
@@ -146,15 +155,12 @@ def advise(
     Raises
     ------
     AudioError
-        If no recording is usable, or a recording's rate is below 8 kHz.
+        If no recording is usable.
     """
     if not seen.recordings:
-        reasons = "; ".join(f"{s.name}: {s.reason}" for s in seen.unusable[:3])
-        raise AudioError(f"no usable normal recording ({reasons or 'none was given'}); give wav, flac, ogg or mp3 files")
+        raise AudioError(f"no usable normal recording ({seen.reasons}); give wav, flac, ogg or mp3 files")
     lowest = min((*seen.rates_hz, *(also.rates_hz if also else ())))
-    rate = next((r for r in _RATES_HZ if r <= lowest), 0)
-    if not rate:
-        raise AudioError(f"recordings at {lowest} Hz: at least {_RATES_HZ[-1]} Hz is needed; record at a higher rate")
+    rate = next(r for r in _RATES_HZ if r <= lowest)
     uses_weights = has_weights and lowest >= _PRETRAINED_HZ
     hop_s = _SEGMENT_S * (1.0 - _OVERLAP)
     n_segments = sum(1 + max(0, math.ceil((r.duration_s - _SEGMENT_S) / hop_s)) for r in seen.recordings)
@@ -250,6 +256,12 @@ def _facts(seen: Look, what: str) -> list[str]:
     ]
     if max(seen.level_db) - min(seen.level_db) > 12.0:
         lines.append("Levels differ by more than 12 dB: if the gain was changed between recordings, keep it fixed.")
+    slow = [r.name for r in seen.recordings if r.sample_rate_hz == seen.rates_hz[0]] if len(seen.rates_hz) > 1 else []
+    if slow:
+        lines.append(
+            f"{len(slow)} recordings at {seen.rates_hz[0]} Hz hold all to the frequencies they reach ({slow[0]}"
+            f"{', ...' if len(slow) > 1 else ''}); leave them out if the others are enough."
+        )
     for names, text in ((seen.clipped, "clipped: lower the gain"), (seen.offset, "far off zero: check the sound card")):
         if names:
             lines.append(f"{len(names)} recordings are {text} ({names[0]}{', ...' if len(names) > 1 else ''}).")

@@ -14,22 +14,21 @@ from __future__ import annotations
 
 import contextlib
 import json
-import lzma
 import os
 import shutil
 import stat
 import tempfile
 import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from dcase_asd.errors import FormatError, UsageError
-from dcase_asd.io.atomic import atomic_path, remove_tree
+from dcase_asd.io.archives import ZIP_ERRORS
+from dcase_asd.io.atomic import atomic_path, refuse_unwritable, remove_tree
 from dcase_asd.io.hashing import sha256_file, sha256_tree
 
-__all__ = ["CONFIG", "FORMAT", "VERSION", "is_bundle", "opened", "read_config", "verify", "written"]
+__all__ = ["CONFIG", "FORMAT", "VERSION", "is_bundle", "opened", "read_config", "refuse_target", "verify", "written"]
 
 FORMAT = "dcase_asd bundle"
 #: Raised when a reader of the old version would misread a new bundle.
@@ -41,8 +40,6 @@ _MAX_BYTES = 4 * 2**30
 _MAX_FILES = 1000
 _MAX_NAME = 200
 _COPY_BYTES = 2**20
-# What zipfile raises on damaged archives: NotImplementedError is a RuntimeError, IndexError comes of an empty member name.
-_ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, EOFError, RuntimeError, ValueError, IndexError)
 
 
 @contextlib.contextmanager
@@ -54,11 +51,10 @@ def written(path: str | os.PathLike[str]) -> Iterator[Path]:
     Raises
     ------
     UsageError
-        If ``path`` exists and is no bundle.
+        If ``path`` exists and is no bundle, or cannot be written to.
     """
+    refuse_target(path)
     target = Path(path)
-    if target.exists() and not is_bundle(target) and not (target.is_dir() and not any(target.iterdir())):
-        raise UsageError(f"{target}: exists and is no bundle; choose another name or remove it")
     target.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
@@ -73,6 +69,14 @@ def written(path: str | os.PathLike[str]) -> Iterator[Path]:
         remove_tree(folder)
 
 
+def refuse_target(path: str | os.PathLike[str]) -> None:
+    """Raise ``UsageError`` if no bundle can be written at ``path``: anything but a bundle is there, or the place is read-only."""
+    target = Path(path)
+    if target.exists() and not is_bundle(target) and not (target.is_dir() and not any(target.iterdir())):
+        raise UsageError(f"{target}: exists and is no bundle; choose another name or remove it")
+    refuse_unwritable(target, folder=True)
+
+
 def is_bundle(path: str | os.PathLike[str]) -> bool:
     """Return whether a path looks like a bundle (a cheap guess, no check)."""
     source = Path(path)
@@ -82,7 +86,7 @@ def is_bundle(path: str | os.PathLike[str]) -> bool:
         else:
             with zipfile.ZipFile(source) as archive:
                 text = archive.read(CONFIG).decode()
-    except (KeyError, *_ZIP_ERRORS):
+    except (KeyError, *ZIP_ERRORS):
         return False
     return FORMAT in text
 
@@ -106,8 +110,8 @@ def opened(path: str | os.PathLike[str]) -> Iterator[Path]:
         try:
             with zipfile.ZipFile(source) as archive:
                 _unpack(archive, Path(folder), source)
-        except _ZIP_ERRORS as error:
-            raise FormatError(f"{source}: not a readable bundle ({error}); make it with dcase-asd fit") from error
+        except ZIP_ERRORS as error:
+            raise FormatError(f"{source}: not a readable bundle ({error}); copy it again, or fit again") from error
         yield Path(folder)
 
 

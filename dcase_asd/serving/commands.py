@@ -11,7 +11,8 @@ import click
 
 from dcase_asd import config as configs
 from dcase_asd.errors import UsageError
-from dcase_asd.io.atomic import open_atomic
+from dcase_asd.io.atomic import open_atomic, refuse_unwritable
+from dcase_asd.serving.bundle import refuse_target
 from dcase_asd.serving.scorer import COLUMNS, Scorer, Verdict
 
 __all__ = ["fit_command", "info_command", "score_command", "update_command"]
@@ -31,6 +32,7 @@ def fit_command(
     parameters: Mapping[str, Any],
 ) -> None:
     """Fit, save, and say what was chosen and what to expect."""
+    refuse_target(out)
     # verbose: training takes minutes, so that what is done is said as it is done
     scorer = Scorer(config=configs.load_yaml(conf) if conf else None, verbose=True, **parameters)
     scorer.fit(normals, also=also or None, others=others or None, minutes=minutes)
@@ -42,6 +44,7 @@ def update_command(path: str, normals: Sequence[str], *, also: Sequence[str], ou
     """Load, update, save."""
     if not normals and not also:
         raise UsageError("nothing to add: give recordings, or --also recordings of the second condition")
+    refuse_target(out or path)
     scorer = Scorer.load(path).set_params(verbose=True).update(normals, also=also or None)
     scorer.save(out or path)
     _tell_rest(scorer, out or path)
@@ -49,6 +52,8 @@ def update_command(path: str, normals: Sequence[str], *, also: Sequence[str], ou
 
 def score_command(path: str, recordings: Sequence[str], *, csv_out: str, report: str) -> int:
     """Score, write the table row by row and the report; return 1 if a recording could not be used, else 0."""
+    for written in filter(None, (csv_out, report)):
+        refuse_unwritable(written)
     scorer = Scorer.load(path)
     shown: list[Verdict] = []
     if csv_out:
@@ -57,7 +62,7 @@ def score_command(path: str, recordings: Sequence[str], *, csv_out: str, report:
     else:
         count, alarms = _write(sys.stdout, scorer.verdicts(recordings), shown if report else None)
     for skipped in scorer.skipped_:
-        click.echo(f"not scored: {skipped.name}: {skipped.reason}", err=True)
+        click.echo(f"not scored: {skipped}", err=True)
     click.echo(f"{count} recordings scored, {alarms} anomalous, {len(scorer.skipped_)} not usable", err=True)
     if report:
         from dcase_asd.serving.page import write_page
@@ -84,7 +89,7 @@ def info_command(path: str) -> None:
 
 def _tell_rest(scorer: Scorer, path: str) -> None:
     for skipped in scorer.skipped_:
-        click.echo(f"left out: {skipped.name}: {skipped.reason}", err=True)
+        click.echo(f"left out: {skipped}", err=True)
     click.echo(f"bundle: {path}")
 
 

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dcase_asd.errors import AudioError, UsageError
+from dcase_asd.errors import AudioError, UsageError, printable
 from dcase_asd.features.segments import segment_starts
-from dcase_asd.io.audio import read_audio, read_header
+from dcase_asd.io.audio import missing_bytes, read_audio, read_header
+from dcase_asd.manifests.folder import Config
 
-__all__ = ["SUFFIXES", "Found", "Recording", "Skipped", "Sources", "Window", "find", "windows"]
+__all__ = ["SUFFIXES", "Found", "Recording", "Skipped", "Sources", "Window", "find", "refuse_labelled", "several", "windows"]
 
 #: What libsndfile reads; in a folder anything else is passed over, a file named by itself is tried whatever its ending.
 SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".w64", ".rf64", ".caf")
@@ -62,6 +63,18 @@ class Skipped:
 
     name: str
     reason: str
+
+    @classmethod
+    def because(cls, name: str, error: Exception, *, file: str | None = None) -> Skipped:
+        """Take the reason from an error, less the names of the ``file`` (the recording's own name by default) before it."""
+        reason, prefix = str(error), f"{name if file is None else file}: "
+        while reason.startswith(prefix):
+            reason = reason.removeprefix(prefix)
+        return cls(name, reason)
+
+    def __str__(self) -> str:
+        """Return name and reason."""
+        return f"{self.name}: {self.reason}"
 
 
 @dataclass(frozen=True)
@@ -114,17 +127,46 @@ def find(sources: Sources, *, sample_rate_hz: int | None = None) -> Found:
     recordings: list[Recording] = []
     skipped: list[Skipped] = []
     n_other = 0
-    for number, item in enumerate(_several(sources)):
+    for number, item in enumerate(several(sources)):
         if isinstance(item, np.ndarray):
             recordings.append(_of_array(item, name=f"array {number}", sample_rate_hz=sample_rate_hz))
             continue
         path = Path(item)
-        paths, passed_over = _below(path) if path.is_dir() else ([path], 0)
+        paths, passed_over = _below(path, skipped) if path.is_dir() else ([path], 0)
         n_other += passed_over
         for one in paths:
             result = _of_file(one)
             (recordings if isinstance(result, Recording) else skipped).append(result)  # type: ignore[arg-type]
     return Found(tuple(recordings), tuple(skipped), n_other)
+
+
+def several(sources: Sources) -> Sequence[Any]:
+    """Return what is given as a list, a single item as a list of one; a generator is read here, once."""
+    if isinstance(sources, (str, os.PathLike, np.ndarray)):
+        return [sources]
+    return list(sources)
+
+
+def refuse_labelled(sources: Sources) -> None:
+    """Raise ``UsageError`` if a folder given as normal recordings says itself that not all in it are normal.
+
+    It does by a table (``split.csv``), or by files in a folder called ``anomaly`` or the like, as labelled folders of recipes do
+    (:mod:`dcase_asd.manifests.folder`).
+    """
+    labelled = Config()
+    for item in several(sources):
+        if isinstance(item, np.ndarray):
+            continue
+        for place, _, files in os.walk(item):
+            name = Path(place).name.lower()
+            # one letter or digit may stand for anything
+            told = [labelled.table] if labelled.table in files else []
+            told += [f"the folder {name}"] if len(name) > 1 and name in labelled.anomaly_values and files else []
+            if told:
+                raise UsageError(
+                    f"{printable(place)}: not all in it is normal ({told[0]} says so), and fit takes all for normal; give the "
+                    "normal recordings alone (dcase-asd trial DIR measures fit on a labelled folder)"
+                )
 
 
 def windows(recording: Recording, *, whole_s: float, window_s: float) -> list[Window]:
@@ -139,20 +181,17 @@ def windows(recording: Recording, *, whole_s: float, window_s: float) -> list[Wi
     return [Window(recording, int(start), int(start) + length) for start in starts]
 
 
-def _several(sources: Sources) -> Sequence[Any]:
-    if isinstance(sources, (str, os.PathLike, np.ndarray)):
-        return [sources]
-    return list(sources)
-
-
-def _below(folder: Path) -> tuple[list[Path], int]:
-    files = [path for path in _walk(folder) if not path.name.startswith(".")]
+def _below(folder: Path, skipped: list[Skipped]) -> tuple[list[Path], int]:
+    files = [path for path in _walk(folder, skipped) if not path.name.startswith(".")]
     found = [path for path in files if path.suffix.lower() in SUFFIXES]
     return found, len(files) - len(found)
 
 
-def _walk(folder: Path) -> Iterator[Path]:
-    for place, folders, files in os.walk(folder):
+def _walk(folder: Path, skipped: list[Skipped]) -> Iterator[Path]:
+    def closed(error: OSError) -> None:
+        skipped.append(Skipped(printable(error.filename), f"the folder cannot be read ({error.strerror})"))
+
+    for place, folders, files in os.walk(folder, onerror=closed):
         folders.sort()
         yield from (Path(place) / name for name in sorted(files))
 
@@ -161,10 +200,13 @@ def _of_file(path: Path) -> Recording | Skipped:
     try:
         header = read_header(path)
     except AudioError as error:
-        return Skipped(str(path), str(error))
+        return Skipped.because(printable(path), error)
+    missing = missing_bytes(path)
+    if missing:
+        return Skipped(printable(path), f"truncated: {missing} bytes fewer than its header promises; copy it again")
     if header.n_samples < 1:
-        return Skipped(str(path), f"{path}: no samples in it")
-    return Recording(str(path), header.n_samples, header.sample_rate_hz, header.n_channels, path=path)
+        return Skipped(printable(path), "no samples in it")
+    return Recording(printable(path), header.n_samples, header.sample_rate_hz, header.n_channels, path=path)
 
 
 def _of_array(array: NDArray[Any], *, name: str, sample_rate_hz: int | None) -> Recording:

@@ -176,7 +176,8 @@ class Scorer:
             for domain, seen in found.seen.items()
         }
         if not any(pieces.values()):
-            raise AudioError(f"no usable recording to add ({found.skipped[0].reason if found.skipped else 'none given'})")
+            reasons = "; ".join(seen.reasons for seen in found.seen.values())
+            raise AudioError(f"no usable recording to add ({found.skipped[0] if found.skipped else reasons})")
         self._fit(model.fronts, (before + embedded(model.fronts, pieces, found.skipped)).sorted(), found.skipped, {})
         return self
 
@@ -209,7 +210,7 @@ class Scorer:
             try:
                 yield self._verdict(recording, model, calibration)
             except AudioError as error:
-                skipped.append(Skipped(recording.name, str(error)))
+                skipped.append(Skipped.because(recording.name, error))
         self.skipped_ = tuple(skipped)
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -253,7 +254,7 @@ class Scorer:
         calibration = calibrate(model, cross, normals, rate=self.false_alarms, seed=self.seed, unheard=unheard)
         self._state = (model, calibration, normals)
         self.skipped_ = tuple(skipped)
-        left_out = [f"{len(skipped)} recordings could not be used: {skipped[0].reason}."] if skipped else []
+        left_out = [f"{len(skipped)} recordings could not be used, such as {skipped[0]}."] if skipped else []
         self.advice_ = (*self._advice_given, *left_out, *promise(calibration, fronts.config, normals))
         if self.verbose:
             print("\n".join(self.advice_))

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import lzma
 import os
 import re
 import stat
-import struct
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from dcase_asd.errors import FormatError
+from dcase_asd.io.archives import ZIP_ERRORS
 from dcase_asd.submission.problems import Report
 
 __all__ = ["MAX_CSV_BYTES", "MAX_META_BYTES", "MAX_REPORT_BYTES", "Members", "memory_members", "open_members"]
@@ -31,18 +29,6 @@ _MAX_NAME = 500
 _CHUNK = 2**16
 _END_RECORD = b"PK\x05\x06"
 _ZIP64_LOCATOR = b"PK\x06\x07"
-_READ_ERRORS = (
-    OSError,
-    EOFError,
-    ValueError,
-    RuntimeError,  # encrypted; NotImplementedError is one
-    OverflowError,
-    struct.error,
-    zlib.error,
-    lzma.LZMAError,
-    zipfile.BadZipFile,
-    zipfile.LargeZipFile,
-)
 
 
 @dataclass(frozen=True)
@@ -67,7 +53,7 @@ class Members:
             return None
         try:
             data = self.reader(name, limit + 1)
-        except _READ_ERRORS as error:
+        except ZIP_ERRORS as error:
             report.error("unreadable", name, "the file cannot be read", "Make the package again.", value=error)
             return None
         if len(data) > limit:
@@ -148,7 +134,7 @@ def _open_zip(source: Path, report: Report, stack: contextlib.ExitStack) -> zipf
         return stack.enter_context(zipfile.ZipFile(source))
     except FileNotFoundError:
         report.error("not-found", source.name, "no such file or folder", "Give the zip or the folder of a submission.")
-    except (FormatError, *_READ_ERRORS) as error:
+    except (FormatError, *ZIP_ERRORS) as error:
         report.error("bad-zip", source.name, "not a readable zip archive", "Make the package again.", value=error)
     return None
 

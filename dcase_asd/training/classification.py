@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from dcase_asd.errors import TrainingError
-from dcase_asd.training import loop
 from dcase_asd.training.contract import Batch, TrainConfig, TrainResult
+from dcase_asd.training.placed import train_in
 from dcase_asd.training.reconstruction import ItemBatches, split_items
 from dcase_asd.training.seeding import generator
 
@@ -206,16 +205,7 @@ def train_classification(
         raise TrainingError("checkpoint: best needs validation pictures; raise valid_fraction or take last")
     if len(source.train) < 2:
         raise TrainingError(f"{len(source.train)} pictures to train on: at least 2 are needed; add labelled clips")
-    with tempfile.TemporaryDirectory(prefix="dcase_asd_") as scratch:
-        place = Path(scratch) if workdir is None else workdir
-        place.mkdir(parents=True, exist_ok=True)
-        result = loop.train(model, source, config=config, seed=seed, workdir=place, log=_silent, identity=source.digest())
-        if checkpoint == "best":
-            loop.load_best(model, place)
+    identity = source.digest()
+    result = train_in(workdir, model, source, config=config, seed=seed, checkpoint=checkpoint, identity=identity)
     model.eval().requires_grad_(requires_grad=False)
     return result
-
-
-def _silent(text: str) -> None:
-    """Take no lines: a detector's fit has no log of its own."""
-    del text

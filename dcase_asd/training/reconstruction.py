@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -15,8 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from dcase_asd.errors import TrainingError
-from dcase_asd.training import loop
 from dcase_asd.training.contract import Batch, TrainConfig, TrainResult
+from dcase_asd.training.placed import train_in
 from dcase_asd.training.seeding import generator
 
 __all__ = ["ItemBatches", "Items", "Reconstruction", "split_items", "train_reconstruction"]
@@ -234,26 +233,16 @@ def train_reconstruction(
     """
     if checkpoint == "best" and not len(source.valid):
         raise TrainingError("checkpoint: best needs validation items; raise valid_fraction or take last")
-    with tempfile.TemporaryDirectory(prefix="dcase_asd_") as folder:
-        place = Path(folder) if workdir is None else workdir
-        place.mkdir(parents=True, exist_ok=True)
-        result = loop.train(
-            model,
-            source,
-            config=config,
-            seed=seed,
-            workdir=place,
-            device=device,
-            log=_silent,
-            loss_weights=loss_weights,
-            identity=identity,
-        )
-        if checkpoint == "best":
-            loop.load_best(model, place)
+    result = train_in(
+        workdir,
+        model,
+        source,
+        config=config,
+        seed=seed,
+        loss_weights=loss_weights,
+        device=device,
+        checkpoint=checkpoint,
+        identity=identity,
+    )
     model.to("cpu").eval().requires_grad_(requires_grad=False)
     return result
-
-
-def _silent(text: str) -> None:
-    """Take no lines: a detector's fit has no log of its own."""
-    del text

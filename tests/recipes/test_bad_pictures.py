@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -170,6 +172,23 @@ def test_a_mask_that_cannot_be_this_pictures_is_refused(place: Path, pixels: NDA
     assert "1_mask.png" in message
 
 
+def test_a_broken_mask_is_told_before_anything_is_learnt(place: Path) -> None:
+    """It was told by stage 8, after all training."""
+    (place / "data" / "cap" / "ground_truth" / "hole" / "1_mask.png").write_bytes(b"")
+    message = refused(place, ManifestError, r"mask of 1\.png: .*1_mask\.png: the file is empty")
+    assert "0 bytes" in message
+    assert not (place / "recipe" / "dump").exists()
+
+
+def test_without_masks_or_test_pictures(place: Path) -> None:
+    shutil.rmtree(place / "data" / "cap" / "ground_truth")
+    run(place)
+    assert metrics(place)["auc"] == 1.0
+    assert "pixel_auroc" not in metrics(place)
+    shutil.rmtree(place / "data" / "cap" / "test")
+    refused(place, ManifestError, r"no machine has test clips.*machines: cap.*--stop_stage 2")
+
+
 def test_a_corrected_mask_makes_new_pixel_metrics(place: Path) -> None:
     run(place)
     before = metrics(place)
@@ -194,6 +213,58 @@ def test_maps_are_kept_only_where_asked(place: Path) -> None:
 def test_a_blur_below_zero_is_refused_before_any_stage(place: Path) -> None:
     refused(place, DcaseAsdError, "evaluate.pixel_sigma.*or 0 for no blur", "evaluate.pixel_sigma=-1")
     assert not (place / "recipe" / "exp").exists()
+
+
+def test_a_bank_that_memory_does_not_allow_is_refused_with_the_remedy(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dcase_asd.detectors._shared.coreset.free_bytes", lambda: 100_000)
+    message = refused(place, DataError, "points of 3 values need", "detectors.patchcore.chunk=1000000")
+    assert "lower `chunk` (1000000) and `limit` (200) of the detector" in message
+    run(place, "detectors.patchcore.chunk=1000")
+    assert metrics(place, "patchcore")["auc"] == 1.0
+
+
+@pytest.mark.parametrize("weights", ["", "nowhere/x.pth", "text.pth"])
+def test_missing_or_wrong_weights_are_named(place: Path, weights: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(place / "no cache"))
+    (place / "text.pth").write_text("no weights")
+    path = str(place / weights) if weights else ""
+    network = f"extractors.net={{name: backbone, network: resnet18, weights: '{path}'}}"
+    message = refused(place, DataError, "checkpoint", network)
+    if weights == "":
+        assert "https://download.pytorch.org/models/resnet18-f37072fd.pth and set `weights` to its path" in message
+    else:
+        assert message.startswith(path)
+    assert "Re-running" not in message  # torch advises to switch its protection off
+
+
+def test_other_files_and_hidden_ones_are_passed_over(place: Path) -> None:
+    train = place / "data" / "cap" / "train" / "good"
+    (train / "notes.txt").write_text("no picture")
+    (train / "anim.gif").write_bytes(b"GIF89a")
+    (train / "._0.png").write_bytes(b"resource fork")
+    (train / "folder.png").mkdir()
+    run(place, stop="2")
+    assert len(np.load(next((place / "recipe" / "dump").rglob("cap/train.npy")))) == 10
+
+
+def test_names_that_no_table_holds_are_refused(place: Path) -> None:
+    """A UnicodeEncodeError came through."""
+    train = place / "data" / "cap" / "train" / "good"
+    try:
+        (train / "0.png").rename(train / os.fsdecode(b"lat\xe9in.png"))
+    except OSError:
+        pytest.skip("this file system takes names of UTF-8 only")
+    refused(place, ManifestError, "in UTF-8.*rename the file")
+
+
+def test_pixels_of_32_bits_and_animations_are_refused(place: Path) -> None:
+    train = place / "data" / "cap" / "train" / "good"
+    Image.fromarray(picture(1).astype(np.float32)).save(train / "float.tif")
+    frames = [Image.fromarray(picture(i)) for i in range(2)]
+    frames[0].save(train / "pages.tif", save_all=True, append_images=frames[1:])
+    message = refused(place, ManifestError, "2 of 18 clip files cannot be read")
+    assert "float.tif: 32-bit pixels" in message
+    assert "pages.tif: holds 2 pictures; save each as a file of its own" in message
 
 
 def test_the_bank_never_outgrows_its_limit(place: Path) -> None:

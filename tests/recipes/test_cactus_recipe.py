@@ -16,11 +16,11 @@ import pytest
 from dcase_asd.errors import ConfigError, ManifestError
 from dcase_asd.features.segments import Embeddings
 from dcase_asd.io.arrays import load_tensors
-from dcase_asd.pipeline.command import run_recipe
-from dcase_asd.pipeline.recipe import RunOptions, load_config, plan_from
+from dcase_asd.pipeline.recipe import RunOptions, load_config
 
 sys.path.insert(0, str(Path(__file__).parent))
 from cactus_tree import make_tree
+from in_process import run_in_process
 
 ROOT = Path(__file__).resolve().parents[2]
 # a network less (its weights are untrained in mini.yaml anyway), and a detector of normal pictures beside the classifiers
@@ -56,18 +56,8 @@ def prepare(folder: Path) -> Path:
 
 
 def run(recipe: Path, data: Path, *overrides: str, conf: str = "conf/test.yaml", **plan: object) -> Path:
-    run_recipe(
-        RunOptions(recipe=recipe, conf=Path(conf), data_root=str(data), overrides=overrides, tag="t"),
-        plan=plan_from(**plan),  # type: ignore[arg-type]
-        nj=1,
-        device="cpu",
-        executor="local",
-        address="",
-        list_only=False,
-        resume=True,
-        verbose=0,
-        argv=["run"],
-    )
+    options = RunOptions(recipe=recipe, conf=Path(conf), data_root=str(data), overrides=overrides, tag="t")
+    run_in_process(options, **plan)
     return recipe / "exp" / "t"
 
 

@@ -7,29 +7,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from in_process import run_in_process
 
 from dcase_asd.config import load_yaml
 from dcase_asd.io.images import write_image
-from dcase_asd.pipeline.command import run_recipe
-from dcase_asd.pipeline.recipe import RunOptions, plan_from
+from dcase_asd.pipeline.recipe import RunOptions
 from dcase_asd.synthesis.textures import synthesise_textures
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def run(folder, conf, data):
-    run_recipe(
-        RunOptions(recipe=folder, conf=Path("conf") / conf, data_root=str(data)),
-        plan=plan_from(),
-        nj=1,
-        device="cpu",
-        executor="local",
-        address="",
-        list_only=False,
-        resume=True,
-        verbose=0,
-        argv=["run"],
-    )
+    run_in_process(RunOptions(recipe=folder, conf=Path("conf") / conf, data_root=str(data)))
     return folder / "exp" / Path(conf).stem
 
 

@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 import soundfile
 import yaml
+from in_process import run_in_process
 from numpy.typing import NDArray
 
 from dcase_asd.io.hashing import sha256_tree
-from dcase_asd.pipeline.command import run_recipe
-from dcase_asd.pipeline.recipe import RunOptions, plan_from
+from dcase_asd.pipeline.recipe import RunOptions
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 RATE_HZ = 16000
@@ -112,18 +112,8 @@ def run(
     recipe: Path, data: Path, *overrides: str, nj: int = 1, executor: str = "local", address: str = "", **plan: object
 ) -> None:
     """Run the recipe in this process; ``plan`` are the options of ``plan_from``."""
-    run_recipe(
-        RunOptions(recipe=recipe, conf=Path("conf.yaml"), data_root=str(data), overrides=overrides),
-        plan=plan_from(**plan),  # type: ignore[arg-type]
-        nj=nj,
-        device="cpu",
-        executor=executor,
-        address=address,
-        list_only=False,
-        resume=True,
-        verbose=1,
-        argv=["run"],
-    )
+    options = RunOptions(recipe=recipe, conf=Path("conf.yaml"), data_root=str(data), overrides=overrides)
+    run_in_process(options, nj=nj, executor=executor, address=address, verbose=1, **plan)
 
 
 def environment() -> dict[str, str]:

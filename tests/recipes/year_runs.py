@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from in_process import run_in_process
 from trees import clip_names, make_year
 
 from dcase_asd.manifests.corpora import CorpusSpec, corpus_spec
-from dcase_asd.pipeline.command import run_recipe
-from dcase_asd.pipeline.recipe import RunOptions, plan_from
+from dcase_asd.pipeline.recipe import RunOptions
 
 ROOT = Path(__file__).resolve().parents[2]
 N_SAMPLES = 8000
@@ -57,18 +57,7 @@ def year_options(
 
 def run(options: RunOptions, *, stop_stage: str = "") -> None:
     """Run in this process, one job at a time."""
-    run_recipe(
-        options,
-        plan=plan_from(stop_stage=stop_stage),
-        nj=1,
-        device="cpu",
-        executor="local",
-        address="",
-        list_only=False,
-        resume=True,
-        verbose=0,
-        argv=["run"],
-    )
+    run_in_process(options, stop_stage=stop_stage)
 
 
 def run_year(base: Path, year: int, *overrides: str, conf: str = "mini") -> YearRun:

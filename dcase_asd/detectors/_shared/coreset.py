@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcase_asd.errors import DataError
+from dcase_asd.io.memory import free_bytes
 
 __all__ = ["Coreset", "StreamingCoreset", "farthest_first"]
 
@@ -157,7 +158,8 @@ class StreamingCoreset:
         self.n_seen = 0
 
     def add(self, points: NDArray[np.float32]) -> None:
-        """Take points ``[point, dim]``, of which copies are kept."""
+        """Take points ``[point, dim]``, of which copies are kept; raises ``DataError`` if they cannot fit into memory."""
+        self._refuse_too_much(points)
         for first in range(0, len(points), self._chunk):
             part = points[first : first + self._chunk]
             if self._n_waiting + len(part) > self._chunk:
@@ -167,6 +169,20 @@ class StreamingCoreset:
             self._parts.append(np.array(part, dtype=np.float32))
             self._n_waiting += len(part)
             self.n_seen += len(part)
+
+    def _refuse_too_much(self, points: NDArray[np.float32]) -> None:
+        """Raise ``DataError`` while there is room to say so: beyond memory the system ends the process without a word."""
+        kept = 0 if self._bank is None else len(self._bank)
+        n = min(self._n_waiting + len(points), self._chunk) + kept
+        # the new points, then all of them put together and once more centred
+        needed = (min(len(points), self._chunk) + 2 * n) * points.shape[1] * 4
+        free = free_bytes()
+        if free is not None and needed > free:
+            raise DataError(
+                f"coreset: {n} points of {points.shape[1]} values need {needed / 2**30:.1f} GiB, free are {free / 2**30:.1f}; "
+                f"lower `chunk` ({self._chunk}) and `limit` ({self._limit}) of the detector, or make the maps smaller "
+                "(features.size, fewer layers)"
+            )
 
     def finish(self) -> tuple[NDArray[np.float32], float]:
         """Return the coreset ``[pick, dim]`` and a radius that covers every point seen (exact if there was one chunk)."""

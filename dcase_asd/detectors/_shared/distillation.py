@@ -20,13 +20,14 @@ from torch import Tensor, nn
 
 from dcase_asd.config import to_dict
 from dcase_asd.detectors._shared.backbone_teacher import BackboneTeacher, fit_projections
-from dcase_asd.detectors._shared.picture_model import told_of, train_in
+from dcase_asd.detectors._shared.picture_model import told_of
 from dcase_asd.detectors._shared.picture_sources import DistilBatches, OtherPictures
 from dcase_asd.errors import FormatError
 from dcase_asd.networks.backbones import patch_features, standardise_imagenet
 from dcase_asd.networks.student import Projection
 from dcase_asd.training.checkpoint import read_weights
 from dcase_asd.training.contract import TrainConfig
+from dcase_asd.training.placed import train_in
 from dcase_asd.training.seeding import isolated
 
 if TYPE_CHECKING:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +13,9 @@ from torch import Tensor, nn
 
 from dcase_asd.io.hashing import sha256_json
 from dcase_asd.networks.fastflow import FastFlow
-from dcase_asd.training import loop
 from dcase_asd.training.contract import Batch, TrainConfig
 from dcase_asd.training.flow import FlowTerm
+from dcase_asd.training.placed import train_in
 from dcase_asd.training.samplers import endless_order
 
 __all__ = ["set_statistics", "train_alone"]
@@ -111,16 +110,4 @@ def train_alone(
         "batch_size": source.batch_size,
         "n_domain": n_domain,
     }
-    with tempfile.TemporaryDirectory() as scratch:
-        place = Path(scratch) if workdir is None else workdir
-        place.mkdir(parents=True, exist_ok=True)
-        loop.train(
-            model,
-            source,
-            config=config,
-            seed=seed,
-            workdir=place,
-            log=lambda _: None,
-            loss_weights={"flow": 1.0 / x[0].size},
-            identity=told,
-        )
+    train_in(workdir, model, source, config=config, seed=seed, loss_weights={"flow": 1.0 / x[0].size}, identity=told)

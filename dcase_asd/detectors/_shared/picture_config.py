@@ -8,7 +8,7 @@ from typing import Literal
 
 from dcase_asd.config import configclass
 from dcase_asd.detectors._shared.picture_presets import PRESETS, Network, Output, Preset
-from dcase_asd.detectors._shared.reconstruction import ReconstructionConfig
+from dcase_asd.detectors._shared.reconstruction_config import ReconstructionConfig
 from dcase_asd.errors import ConfigError
 
 __all__ = ["PictureConfig"]

@@ -1,11 +1,8 @@
-"""The torch side of the picture detectors: values to [0, 1], the contract of a model, and its training in a folder."""
+"""The torch side of the picture detectors: values to [0, 1], and the contract of a model."""
 
 from __future__ import annotations
 
-import tempfile
 from abc import abstractmethod
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Literal, Self
 
 import numpy as np
@@ -15,10 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from dcase_asd.errors import DataError
-from dcase_asd.training import loop
-from dcase_asd.training.contract import BatchSource, TrainConfig
 
-__all__ = ["Judge", "PictureModel", "Preparation", "check_colours", "told_of", "train_in"]
+__all__ = ["Judge", "PictureModel", "Preparation", "check_colours", "told_of"]
 
 #: Pictures prepared or judged at a time when there are many.
 _CHUNK = 16
@@ -115,38 +110,6 @@ class Judge(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the map."""
         return self.model.judge(x)[1]
-
-
-def train_in(
-    workdir: Path | None,
-    model: nn.Module,
-    source: BatchSource,
-    *,
-    config: TrainConfig,
-    seed: int,
-    identity: object,
-    loss_weights: Mapping[str, float] | None = None,
-) -> None:
-    """Train with checkpoints and the loss curve in a folder; None: in one that is thrown away.
-
-    Raises
-    ------
-    TrainingError
-        If a loss is not finite, or the folder holds another run's checkpoint.
-    """
-    with tempfile.TemporaryDirectory(prefix="dcase_asd_") as scratch:
-        place = Path(scratch) if workdir is None else workdir
-        place.mkdir(parents=True, exist_ok=True)
-        loop.train(
-            model,
-            source,
-            config=config,
-            seed=seed,
-            workdir=place,
-            log=lambda _: None,
-            loss_weights=loss_weights,
-            identity=identity,
-        )
 
 
 def check_colours(shape: tuple[int, ...], *, owner: object) -> None:

@@ -31,7 +31,7 @@ from dcase_asd.training.objective import AttributeTerm, MachineTerm, Objective, 
 from dcase_asd.training.seeding import isolated
 
 if TYPE_CHECKING:
-    from dcase_asd.extractors.outlier_exposure import Config
+    from dcase_asd.extractors._shared.exposure_config import Config
 
 __all__ = [
     "LossPlan",

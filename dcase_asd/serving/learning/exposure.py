@@ -163,7 +163,7 @@ class Trainer:
             try:
                 yield self.fronts.frames(window, self.front), "source"
             except AudioError as error:
-                skipped.append(Skipped(window.recording.name, str(error)))
+                skipped.append(Skipped.because(window.recording.name, error))
 
     def _store(self, name: str, clips: Iterator[tuple[NDArray[Any], str]]) -> None:
         import pandas as pd

@@ -134,7 +134,7 @@ def embed_normals(
         try:
             pieces.append(fronts.embed(window, clip_id=named, domain=domain))
         except AudioError as error:
-            skipped.append(Skipped(named, str(error)))
+            skipped.append(Skipped.because(named, error, file=window.recording.name))
             continue
         kept.append((named, group))
     if not kept:
@@ -169,7 +169,8 @@ def fit_model(
     Raises
     ------
     DataError
-        If there are fewer than two groups of normal recordings to cross-fit with, or a detector refuses.
+        If there are fewer than two groups of normal recordings to cross-fit with, if they cannot be told apart, or a detector
+        refuses.
     """
     config = fronts.config
     fold = assign_folds(normals.group, normals.domain, n_folds=config.folds, seed=seed)
@@ -188,8 +189,19 @@ def fit_model(
             scores[name][windows] = values
     used = fold >= 0
     cross = {name: values[used] for name, values in scores.items()}
-    model.standardisers = {name: Standardiser.fit(values) for name, values in cross.items()}
+    model.standardisers = {name: _standardiser(name, values) for name, values in cross.items()}
     return model, cross
+
+
+def _standardiser(name: str, values: NDArray[np.float64]) -> Standardiser:
+    try:
+        return Standardiser.fit(values)
+    except DataError as error:
+        # each of two recordings of one segment is as far from the other as the other is from it
+        raise DataError(
+            f"{name} gives all {len(values)} normal recordings the same score: copies of one another, or two short ones; "
+            "give at least three different recordings"
+        ) from error
 
 
 def assign_folds(group: Sequence[str], domain: Sequence[str], *, n_folds: int, seed: int) -> NDArray[np.int64]:

@@ -10,7 +10,7 @@ from dcase_asd.serving.advisor import Look, look
 from dcase_asd.serving.learning.exposure import refuse_overlap, spread
 from dcase_asd.serving.learning.fitting import Normals, embed_normals, group_windows, window_name
 from dcase_asd.serving.model import Fronts
-from dcase_asd.serving.recordings import Skipped, Sources, Window, find, windows
+from dcase_asd.serving.recordings import Found, Skipped, Sources, Window, find, refuse_labelled, several, windows
 from dcase_asd.serving.settings import ModelConfig
 
 __all__ = ["Gathered", "check", "cut", "embedded", "gather", "strangers", "windows_of"]
@@ -43,12 +43,26 @@ def gather(
     sample_rate_hz: int | None = None,
     channel: str = "mean",
 ) -> Gathered:
-    """Find recordings and listen to them; raises ``UsageError`` for arrays without a rate or of a wrong shape."""
-    given = {"source": normals, "target": also, "others": others}
-    found = {name: find(sources, sample_rate_hz=sample_rate_hz) for name, sources in given.items() if sources is not None}
-    seen = {name: look(one.recordings, channel=channel) for name, one in found.items()}
-    skipped = [s for name in found for s in (*found[name].skipped, *seen[name].unusable)]
+    """Find recordings and listen to them.
+
+    Raises
+    ------
+    UsageError
+        For arrays without a rate or of a wrong shape, and folders of normals that say that not all in them is normal.
+    """
+    conditions = {"source": normals, "target": also, "others": others}
+    given = {name: several(sources) for name, sources in conditions.items() if sources is not None}
+    for name in given.keys() - {"others"}:
+        refuse_labelled(given[name])
+    found = {name: find(sources, sample_rate_hz=sample_rate_hz) for name, sources in given.items()}
+    seen = {name: _heard(one, channel=channel) for name, one in found.items()}
+    skipped = [s for one in seen.values() for s in one.unusable]
     return Gathered({d: seen[d] for d in ("source", "target") if d in seen}, seen.get("others"), skipped)
+
+
+def _heard(found: Found, *, channel: str) -> Look:
+    heard = look(found.recordings, channel=channel)
+    return replace(heard, unusable=(*found.skipped, *heard.unusable))
 
 
 def check(found: Gathered) -> None:
@@ -60,11 +74,13 @@ def check(found: Gathered) -> None:
         Respectively.
     """
     if "target" in found.seen and not found.seen["target"].recordings:
-        raise AudioError("no usable recording of the second condition; leave it out or repair the files")
+        reasons = found.seen["target"].reasons
+        raise AudioError(f"no usable recording of the second condition ({reasons}); leave it out or repair the files")
     if found.others is not None:
         refuse_overlap([recording for seen in found.seen.values() for recording in seen.recordings], found.others.recordings)
         if not found.others.recordings:
-            raise AudioError("no usable recording of other machines; leave --others out or repair the files")
+            reasons = found.others.reasons
+            raise AudioError(f"no usable recording of other machines ({reasons}); leave --others out or repair the files")
 
 
 def strangers(found: Gathered, config: ModelConfig) -> list[Window]:
@@ -110,7 +126,7 @@ def embedded(fronts: Fronts, pieces: Mapping[str, list[Window]], skipped: list[S
         skipped += left_out
         total = normals if total is None else total if normals is None else total + normals
     if total is None:
-        raise AudioError(f"no usable normal recording ({skipped[0].reason if skipped else 'none given'})")
+        raise AudioError(f"no usable normal recording ({skipped[0] if skipped else 'none given'})")
     return total
 
 

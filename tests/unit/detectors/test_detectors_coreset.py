@@ -101,6 +101,19 @@ def test_a_long_stream_is_covered_within_the_stated_radius_and_better_than_by_ch
     assert _plain(x, 300, 0)[1] < covered < chance
 
 
+def test_what_cannot_fit_into_memory_is_refused_before_the_system_ends_the_process(monkeypatch):
+    x = _features(3000, 8, 6)
+    whole = 3000 * 8 * 4
+    monkeypatch.setattr("dcase_asd.detectors._shared.coreset.free_bytes", lambda: whole)
+    with pytest.raises(DataError, match=r"points of 8 values need .* GiB, free are .*lower `chunk` \(1000000\)") as caught:
+        _stream(x, chunk=1000000)
+    assert "features.size" in str(caught.value)
+    # the same stream in chunks fits into the same memory
+    assert len(_stream(x, chunk=500, limit=60)[0]) == 60
+    monkeypatch.setattr("dcase_asd.detectors._shared.coreset.free_bytes", lambda: None)
+    assert len(_stream(x, chunk=1000000)[0]) == 300
+
+
 def test_the_limit_holds():
     x = _features(3000, 8, 6)
     assert len(_stream(x, chunk=500, limit=60, ratio=1.0)[0]) == 60

@@ -68,7 +68,7 @@ def test_manifest_comes_back(machine: str, section: str, attributes: dict[str, s
     [
         *(("machine", v) for v in ("../../etc", "/etc", "..", "a\\b", "a\nb", "")),
         *(("section", v) for v in ("../00", ".", "0/0")),
-        *(("path", v) for v in ("../x.wav", "/etc/passwd", "a/../../x.wav", "a\0b", "")),
+        *(("path", v) for v in ("../x.wav", "/etc/passwd", "a/../../x.wav", "a\0b", "", "lat\udce9.wav", "half\ud800.wav")),
         *(("attributes", v) for v in ("", "[]", "{", '{"a": 1}', "[" * 3000)),
     ],
 )

@@ -252,3 +252,19 @@ def test_linked_folders_are_followed_once(root):
     (machine / "link").symlink_to(root / "elsewhere", target_is_directory=True)
     (root / "elsewhere" / "loop").symlink_to(root / "elsewhere", target_is_directory=True)
     assert list(scan(root / "data")[0].table["clip_id"]) == ["dev/fan/train/link/a"]
+
+
+def test_a_folder_that_may_not_be_read_is_no_empty_one(tmp_path, monkeypatch):
+    """os.walk leaves it out without a word; permissions do not bind root, so the system's answer is played."""
+    for name in ("a é", "zu"):
+        write_wav(tmp_path / "fan" / name / "x.wav")
+    scandir = os.scandir
+
+    def closed(path):
+        if Path(path).name == "zu":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", closed)
+    with pytest.raises(ManifestError, match=r"fan/zu: the folder cannot be read \(Permission denied\); allow it"):
+        scan(tmp_path)

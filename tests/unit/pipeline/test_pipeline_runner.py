@@ -122,6 +122,15 @@ def test_failure_shows_log_and_keeps_finished_units(root: Path, capsys: pytest.C
     assert calls(root) == {"a": 1, "b": 2, "c": 1}
 
 
+def test_too_little_memory_is_told_with_the_unit_and_what_to_do(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def greedy(*_: object) -> None:
+        raise MemoryError("Unable to allocate 458. MiB")
+
+    monkeypatch.setattr(Last, "run", greedy)
+    with pytest.raises(StageError, match=r"stage 5 last.*Unable to allocate 458\. MiB; run fewer jobs at once \(--nj\)"):
+        make_runner(root).run(Plan())
+
+
 def test_failed_check_commits_nothing(root: Path) -> None:
     make_runner(root).run(Plan())
     before = files(root)

@@ -1,8 +1,11 @@
-"""A small machine: a hum, a tone that wanders from recording to recording, and noise."""
+"""A small machine (a hum, a tone that wanders from recording to recording, noise), and commands as a user types them."""
 
 from __future__ import annotations
 
 import numpy as np
+import pytest
+
+from dcase_asd.cli import main
 
 RATE = 16000
 
@@ -17,3 +20,14 @@ def machine(seed: int, *, seconds: float = 4.0, rate: int = RATE, fault: bool = 
         half = len(t) // 2  # a whine at 3 kHz in the second half only
         wave[half:] += 0.1 * np.sin(2 * np.pi * 3000 * t[half:])
     return wave.astype(np.float32)
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    """Return exit code, standard output and standard error."""
+    try:
+        main([str(a) for a in arguments])
+        code = 0
+    except SystemExit as done:
+        code = int(done.code or 0)
+    out, err = capsys.readouterr()
+    return code, out, err

@@ -8,22 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from serving_material import machine
+from serving_material import machine, run
 
-from dcase_asd.cli import main
 from dcase_asd.serving.scorer import COLUMNS
 
 Write = Callable[..., Path]
-
-
-def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
-    try:
-        main([str(a) for a in arguments])
-        code = 0
-    except SystemExit as done:
-        code = int(done.code or 0)
-    out, err = capsys.readouterr()
-    return code, out, err
 
 
 def test_fit_score_update_info(normals: Path, write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,13 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
+from in_process import run_in_process
 from numpy.typing import NDArray
 from serving_material import RATE, machine
 from test_serving_scorer import KNN
 
 from dcase_asd.io.tables import read_table
-from dcase_asd.pipeline.command import run_recipe
-from dcase_asd.pipeline.recipe import RunOptions, plan_from
+from dcase_asd.pipeline.recipe import RunOptions
 from dcase_asd.serving.scorer import Scorer
 
 #: The members of the default, in the pipeline's words.
@@ -56,25 +56,10 @@ def pipeline_scores(tmp_path: Path, conf: str) -> tuple[Path, pd.DataFrame]:
     recipe = tmp_path / "recipe"
     (recipe / "conf").mkdir(parents=True)
     (recipe / "conf" / "own.yaml").write_text(conf)
-    options = RunOptions(
-        recipe=recipe,
-        conf=Path("conf/own.yaml"),
-        overrides=(),
-        seeds=[],
-        tag="t",
-        expdir=str(tmp_path / "exp"),
-        dumpdir=str(tmp_path / "dump"),
-        data_root=str(data),
-        machines=(),
-        sections=(),
-    )
-    plan = plan_from(
-        stage="0", stop_stage="7", stages="", skip_stages="", force=False, dry_run=False, allow_stale=False, verify=False
-    )
-    common = {"nj": 1, "device": "cpu", "executor": "local", "address": "", "list_only": False, "resume": True, "verbose": 0}
-    run_recipe(options, plan=plan, **common, argv=[])
+    options = RunOptions(recipe=recipe, conf=Path("conf/own.yaml"), tag="t", data_root=str(data))
+    run_in_process(options, stage="0", stop_stage="7")
     schema = {"clip_id": "str", "system": "str", "score": "float"}
-    tables = [read_table(path, schema) for path in sorted((tmp_path / "exp/t/6_scores").glob("*/0/pump/scores.csv"))]
+    tables = [read_table(path, schema) for path in sorted((recipe / "exp/t/6_scores").glob("*/0/pump/scores.csv"))]
     return data, pd.concat(tables).pivot_table(index="clip_id", columns="system", values="score")
 
 
