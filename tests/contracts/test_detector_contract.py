@@ -30,7 +30,7 @@ from material import (
 )
 
 from dcase_asd import registry
-from dcase_asd.detectors.base import Batch, Detector, LabelledBatch, Scores, save_detector
+from dcase_asd.detectors.base import Batch, Detector, LabelledBatch, Scores, save_detector, score_alike
 from dcase_asd.errors import DataError, FormatError, NotFittedError, TrainingError
 from dcase_asd.features.segments import SegmentMeta
 
@@ -135,6 +135,18 @@ def test_saved_and_loaded_in_a_fresh_process_gives_the_same_bits(case: Case, tmp
     assert np.load(tmp_path / "parts.npy").tobytes() == np.array(list(expected.parts.values())).tobytes()
     if expected.map is not None:
         assert np.load(tmp_path / "map.npy").tobytes() == expected.map.tobytes()
+
+
+def test_state_has_the_memory_order_of_a_loaded_one(case: Case) -> None:
+    # a product with an array in the other order may differ in its last bits
+    state = fitted(case).state()
+    assert [name for name, value in state.items() if not value.flags.c_contiguous] == []
+
+
+def test_one_segment_alone_gets_the_bits_it_gets_among_others(case: Case) -> None:
+    detector, x = fitted(case), _test_segments(case)
+    every = score_alike(detector, x).score
+    assert every[:1].tobytes() == score_alike(detector, x[:1]).score.tobytes()
 
 
 def test_saved_folder_holds_json_and_safetensors_only(case: Case, tmp_path: Path) -> None:

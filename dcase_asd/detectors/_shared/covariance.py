@@ -134,4 +134,5 @@ def whitening(covariance: Array, *, name: str) -> Array:
             f"{name}: the covariance of the training segments is singular to working precision "
             f"(smallest pivot {smallest:.3g}, trace {total:.3g}); {remedy}"
         )
-    return np.asarray(solve_triangular(factor, np.eye(len(covariance)), lower=True, check_finite=False))
+    # in the order in which it is loaded again: products with the other order differ in their last bits
+    return np.ascontiguousarray(solve_triangular(factor, np.eye(len(covariance)), lower=True, check_finite=False))

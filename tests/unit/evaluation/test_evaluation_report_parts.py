@@ -224,7 +224,8 @@ def test_ticks_are_few_and_inside(low, span, n):
     high = low + span
     ticks = round_ticks(low, high, n=n)
     slack = 1e-6 * span + 1e-9 * abs(low)
-    assert 2 <= len(ticks) <= max(n + 1, 4)
+    # a step of 5 may leave a single tick; steps of 2 then give up to five
+    assert 2 <= len(ticks) <= max(n + 1, 5)
     assert all(low - slack <= t <= high + slack for t in ticks)
 
 
