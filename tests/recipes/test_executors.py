@@ -65,10 +65,13 @@ def cluster(folder: Path, *worker_options: str) -> Iterator[Cluster]:
             time.sleep(0.1)
         yield Cluster(json.loads(file.read_text())["address"], running[0], running[1:])
     finally:
-        for process in running:
+        for process in reversed(running):  # a worker says goodbye to its scheduler
             process.terminate()
-        for process in running:
-            process.wait()
+            try:
+                process.wait(timeout=30)
+            except subprocess.TimeoutExpired:  # and waits for an answer for ever, if there is none
+                process.kill()
+                process.wait()
 
 
 @pytest.fixture(scope="module")
