@@ -128,7 +128,7 @@ def target_machines(context: Context) -> list[str]:
     tested = [m for m, info in index.items() if info["tested"]]
     if not tested:
         raise ManifestError(
-            f"no machine has test clips, so there is nothing to score (machines: {', '.join(index)}); add test recordings, "
+            f"no machine has test clips, so there is nothing to score (machines: {', '.join(index)}); add clips to test, "
             "or stop after the features with --stop_stage 2"
         )
     for machine in context.config["machines"]:
