@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from dcase_asd.evaluation.pixel_metrics import JudgedPicture, PixelResult, pixel_values
 from dcase_asd.io.tables import read_table
 from dcase_asd.manifests.schema import Labels, Manifest
+from dcase_asd.pipeline.stages.ensemble import base_name
 from dcase_asd.scores.maps import MapStore, has_maps, read_maps
 
 if TYPE_CHECKING:
@@ -82,14 +83,14 @@ def pixel_scores(
     n_bootstrap: int,
     log: Callable[[str], None],
 ) -> dict[tuple[str, str, str], PixelResult]:
-    """Return pixel metrics by (system, machine, section).
+    """Return pixel metrics by (system, machine, section); a detector's map counts for each of its scores.
 
     Parameters
     ----------
     scores : Path
         Folder of stage 6.
     systems : sequence of str
-        Systems with clip scores; only detectors whose maps were kept have pixel metrics.
+        Systems with clip scores (``DETECTOR`` or ``DETECTOR:PART``); only detectors whose maps were kept have pixel metrics.
     seed : str
     pictures : mapping of str to sequence of Masked
         By machine.
@@ -105,8 +106,11 @@ def pixel_scores(
     DataError
         If a mask does not fit its picture.
     """
-    result = {}
-    for system in systems:
+    result: dict[tuple[str, str, str], PixelResult] = {}
+    same: dict[str, list[str]] = {}
+    for name in systems:
+        same.setdefault(base_name(name), []).append(name)
+    for system, named in same.items():
         for machine, every in pictures.items():
             maps = clip_maps(scores / system / seed / machine)
             if maps is None:
@@ -122,7 +126,7 @@ def pixel_scores(
                 found = pixel_values(
                     _judged(chosen, store, rows), low=ends[0], high=ends[1], sigma=sigma, n_bootstrap=n_bootstrap, seed=number
                 )
-                result[system, machine, section] = found
+                result |= {(name, machine, section): found for name in named}
                 if found.notes:
                     first = found.notes[0]
                     log(f"{system}, {machine}: {len(found.notes)} masks of another size than their picture, first: {first}")
