@@ -22,8 +22,8 @@ def detection_replicates(
 ) -> dict[str, Floats]:
     """Return every measure in every replicate, float [replicate, section], by the keys of section values.
 
-    Clips are drawn as :func:`~dcase_asd.evaluation.bootstrap.bootstrap_values` draws them; thresholds stay what they are, for
-    they come from other clips.
+    Clips are drawn within section, domain and class, the same for every system; thresholds stay what they are, for they come
+    from other clips.
 
     Parameters
     ----------

@@ -167,13 +167,13 @@ class PixelHistogram:
         for members in (np.flatnonzero(is_defective), np.flatnonzero(~is_defective)):
             if len(members):
                 drawn[:, members] = generator.multinomial(len(members), np.full(len(members), 1 / len(members)), size=n_bootstrap)
-        tables = [np.stack([getattr(one, name) for one in self._pictures]) for name in ("normal", "defective", "overlap")]
+        normal, defective, overlap = (
+            drawn @ np.stack([getattr(one, name) for one in self._pictures]) for name in ("normal", "defective", "overlap")
+        )
         n_regions = drawn @ np.array([one.n_regions for one in self._pictures])
         areas, overlaps = np.empty(n_bootstrap), np.empty(n_bootstrap)
-        for row, times in enumerate(drawn):
-            chosen = np.flatnonzero(times)
-            sums = [times[chosen] @ table[chosen] for table in tables]
-            counts = _Counts(sums[0], sums[1], sums[2], int(n_regions[row]))
+        for row in range(n_bootstrap):
+            counts = _Counts(normal[row], defective[row], overlap[row], int(n_regions[row]))
             areas[row], overlaps[row] = counts.auroc().value, counts.aupro(max_fpr).value
         return areas, overlaps
 
