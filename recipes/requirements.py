@@ -1,4 +1,4 @@
-"""Print the requirements of setup.cfg (install_requires and the extra ``dev``), one a line."""
+"""Print the requirements of setup.cfg (install_requires, the extras ``dev`` and ``image``), one a line."""
 
 import configparser
 import sys
@@ -6,4 +6,5 @@ import sys
 parser = configparser.ConfigParser()
 parser.read(sys.argv[1], encoding="utf-8")
 print(parser["options"]["install_requires"].strip())
-print(parser["options.extras_require"]["dev"].strip())
+for extra in ("dev", "image"):
+    print(parser["options.extras_require"][extra].strip().replace("; ", "\n"))

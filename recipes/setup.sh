@@ -29,7 +29,7 @@ new_environment() {
   echo "setup: done"
 }
 
-want="$(cat "${root}/constraints.txt" "${root}/setup.cfg" | cksum)"
+want="$(cat "${root}/constraints.txt" "${root}/setup.cfg" "${root}/recipes/requirements.py" | cksum)"
 if [ -z "${DCASE_ASD_VENV:-}" ] && [ -n "${VIRTUAL_ENV:-}${CONDA_PREFIX:-}" ] && usable python3; then
   PYTHON="$(command -v python3)"
 else

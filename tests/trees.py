@@ -26,7 +26,7 @@ def wav_bytes(name: str, *, n_channels: int = 1, n_samples: int = N_SAMPLES, rat
 
 def write_wav(path: Path, **options: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(wav_bytes(path.as_posix(), **options))
+    path.write_bytes(wav_bytes("/".join(path.parts[-5:]), **options))  # below the tree's root: not the folder of this run
 
 
 def make_year(root: Path, year: int, *, machines: tuple[str, ...] = (), raw: bool = True, n_samples: int = N_SAMPLES) -> int:

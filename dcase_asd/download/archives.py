@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 
 from dcase_asd.errors import DataError
-from dcase_asd.io.archives import ZIP_ERRORS
+from dcase_asd.io.archives import ZIP_ERRORS, check_directory
 from dcase_asd.io.atomic import remove_tree
 
 __all__ = ["unpack"]
@@ -51,6 +51,7 @@ def unpack(archive: Path, folder: Path, *, progress: Callable[[int, int], None] 
     remove_tree(partial)
     try:
         with zipfile.ZipFile(archive) as source:
+            check_directory(source)
             members = [item for item in source.infolist() if not item.is_dir()]
             _judge(source.infolist(), archive, folder)
             total, done = sum(item.file_size for item in members), 0

@@ -18,14 +18,14 @@ from dcase_asd.manifests.inspection import Inspection
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["GAIN_DB", "NOTABLE", "SURE", "split_differences", "standardised_difference"]
+__all__ = ["CHANCE", "GAIN_DB", "NOTABLE", "is_notable", "split_differences", "standardised_difference"]
 
 #: Difference of median levels, in dB, from which on two splits look like different recording gains.
 GAIN_DB = 6.0
 #: Standardised difference of means from which on splits differ notably: a medium effect (Cohen 1988, Section 2.2).
 NOTABLE = 0.5
-#: ... and it is no accident of few clips: this many standard errors.
-SURE = 3.0
+#: ... and it is no accident of few clips: by Student's t test, splits alike would seem to differ in 1 of 370 sections (3 sigma).
+CHANCE = 0.0027
 Told = tuple[str, str]
 
 
@@ -44,11 +44,21 @@ def standardised_difference(test: NDArray[np.float64], train: NDArray[np.float64
     return gap / pooled, math.sqrt(1.0 / n + 1.0 / m)
 
 
+def is_notable(test: NDArray[np.float64], train: NDArray[np.float64]) -> bool:
+    """Return whether the means differ by :data:`NOTABLE`, and by more than :data:`CHANCE` allows these numbers of clips."""
+    from scipy import special
+
+    effect, error = standardised_difference(test, train)
+    if abs(effect) < NOTABLE or math.isinf(error):
+        return False
+    return abs(effect) >= error * float(special.stdtrit(len(test) + len(train) - 2, 1.0 - CHANCE / 2.0))
+
+
 def split_differences(table: pd.DataFrame, inspections: Sequence[Inspection]) -> Iterator[Told]:
     """Yield (what, remedy) for every machine and section whose splits differ.
 
     Sound: a median level 6 dB from that of source training clips; pictures and sound: mean brightness or level of test clips
-    that differs from that of all training clips by :data:`NOTABLE` standard deviations and :data:`SURE` standard errors.
+    that differs from that of all training clips by :data:`NOTABLE` standard deviations, and by more than chance (:data:`CHANCE`).
 
     Parameters
     ----------
@@ -85,10 +95,9 @@ def _shift(where: str, part: pd.DataFrame, column: str) -> Iterator[Told]:
     values = part[column].to_numpy(dtype=float)
     known, split = np.isfinite(values), part["split"].to_numpy()
     test, train = (values[known & (split == name)] for name in ("test", "train"))
-    effect, error = standardised_difference(test, train)
-    if abs(effect) < NOTABLE or abs(effect) < SURE * error:
+    if not is_notable(test, train):
         return
-    size = f"{effect:+.1f} standard deviations (of {len(test)} test and {len(train)} training"
+    size = f"{standardised_difference(test, train)[0]:+.1f} standard deviations (of {len(test)} test and {len(train)} training"
     if column == "brightness":
         yield (
             f"{where}: mean brightness of test pictures differs from training by {size} pictures), {100 * train.mean():.1f} % of "

@@ -24,7 +24,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from dcase_asd.errors import FormatError, UsageError
-from dcase_asd.io.archives import ZIP_ERRORS
+from dcase_asd.io.archives import ZIP_ERRORS, check_directory
 from dcase_asd.io.atomic import atomic_path, refuse_unwritable, remove_tree
 from dcase_asd.io.hashing import sha256_file, sha256_tree
 
@@ -109,6 +109,7 @@ def opened(path: str | os.PathLike[str]) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="dcase_asd_bundle_") as folder:
         try:
             with zipfile.ZipFile(source) as archive:
+                check_directory(archive)
                 _unpack(archive, Path(folder), source)
         except ZIP_ERRORS as error:
             raise FormatError(f"{source}: not a readable bundle ({error}); copy it again, or fit again") from error

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dcase_asd.errors import FormatError
-from dcase_asd.io.archives import ZIP_ERRORS
+from dcase_asd.io.archives import ZIP_ERRORS, check_directory
 from dcase_asd.submission.problems import Report
 
 __all__ = ["MAX_CSV_BYTES", "MAX_META_BYTES", "MAX_REPORT_BYTES", "Members", "memory_members", "open_members"]
@@ -131,11 +131,14 @@ def _folder_members(root: Path, prefix: str, report: Report) -> Members:
 def _open_zip(source: Path, report: Report, stack: contextlib.ExitStack) -> zipfile.ZipFile | None:
     try:
         _check_directory_size(source)
-        return stack.enter_context(zipfile.ZipFile(source))
+        archive = stack.enter_context(zipfile.ZipFile(source))
+        check_directory(archive)
     except FileNotFoundError:
         report.error("not-found", source.name, "no such file or folder", "Give the zip or the folder of a submission.")
     except (FormatError, *ZIP_ERRORS) as error:
         report.error("bad-zip", source.name, "not a readable zip archive", "Make the package again.", value=error)
+    else:
+        return archive
     return None
 
 

@@ -44,10 +44,13 @@ def test_padding_gives_a_cell_for_every_fourth_pixel_and_no_padding_eight_fewer(
 
 def test_a_cell_without_padding_sees_33_pixels() -> None:
     network = PatchDescription(1, width=0.02)
+    for parameter in network.parameters():  # no unit is dead, so that every pixel within reach has a gradient
+        torch.nn.init.constant_(parameter, 0.01)
     x = torch.zeros(1, 3, 37, 37, requires_grad=True)
     network(x)[0, 0, 0, 0].backward()
     seen = torch.nonzero(x.grad.abs().sum(dim=(0, 1)))
-    assert seen.max().item() < 33
+    assert seen.min(dim=0).values.tolist() == [0, 0]
+    assert seen.max(dim=0).values.tolist() == [32, 32]
     assert description_size((33, 33), padding=False) == (1, 1)
 
 
