@@ -133,6 +133,9 @@ class Detector(ABC, Generic[C]):
     def __init__(self, config: C) -> None:
         self.config = config
 
+    def require(self) -> None:
+        """Raise what :meth:`fit` or its like will raise for want of a file from outside; cheap, asked before any work."""
+
     def fit(self, batches: Batches, *, seed: int) -> None:
         """Fit to normal segments; the same seed gives the same bits on the same CPU.
 

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from dcase_asd.config import configclass
 from dcase_asd.detectors._shared.picture_network import PictureDetector
-from dcase_asd.errors import ConfigError
+from dcase_asd.errors import ConfigError, DataError
 from dcase_asd.registry import Info
 
 if TYPE_CHECKING:
@@ -150,6 +150,23 @@ class EfficientAdDetector(PictureDetector[Config]):
     def held_out_share(self) -> float:
         """Return the share of the training clips that sets the quantiles."""
         return self.config.valid_fraction
+
+    def require(self) -> None:
+        """Raise if weights of the teacher, or of what it is distilled from, or pictures are missing."""
+        from pathlib import Path
+
+        from dcase_asd.io.pretrained import require_weights
+
+        given = self.config
+        folders = {given.penalty}
+        if given.teacher == _DISTIL:
+            require_weights(given.distil.network, given.distil.weights)
+            folders.add(given.distil.pictures)
+        elif given.teacher != _RANDOM and not Path(given.teacher).expanduser().is_file():
+            raise DataError(f"{given.teacher}: no such weights file of a teacher; set `teacher` to one, or to {_DISTIL}")
+        for name in sorted(folders - {"", "dead_leaves"}):
+            if not Path(name).expanduser().is_dir():
+                raise DataError(f"{name}: no such folder of pictures (`penalty`, `distil.pictures`)")
 
     def build(self, shape: tuple[int, int, int]) -> PictureModel:
         """Return the three networks for pictures of a shape."""

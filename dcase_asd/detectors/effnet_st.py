@@ -109,6 +109,12 @@ class EffnetStudentDetector(PictureDetector[Config]):
         """Return the share of the training clips that sets the statistics of the maps."""
         return self.config.valid_fraction
 
+    def require(self) -> None:
+        """Raise ``DataError`` if there are no weights of the teacher."""
+        from dcase_asd.io.pretrained import require_weights
+
+        require_weights(self.config.network, self.config.weights)
+
     def build(self, shape: tuple[int, int, int]) -> PictureModel:
         """Return the networks for pictures of a shape, the teacher with its published weights."""
         return self._networks(shape, weights=self.config.weights)

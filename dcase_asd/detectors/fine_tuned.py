@@ -81,9 +81,16 @@ class FineTunedClassifier(NetworkClassifier[Config]):
         del x
         return np.zeros(1, dtype=np.float32), np.ones(1, dtype=np.float32)
 
+    def require(self) -> None:
+        """Raise ``DataError`` if there are no weights."""
+        from dcase_asd.io.pretrained import require_weights
+
+        require_weights(self.config.network, self.config.weights, download=self.config.download)
+
     def make_network(self, config: Config, shape: tuple[int, ...], *, pretrained: bool) -> nn.Module:
         """Return the network; ``pretrained`` weights are read from where the configuration says."""
-        from dcase_asd.io.pretrained import RANDOM, find_weights, read_weights
+        from dcase_asd.io.pretrained import RANDOM, find_weights
+        from dcase_asd.io.state_dicts import read_state_dict
         from dcase_asd.networks.backbones import build_backbone
         from dcase_asd.networks.classifiers import FineTuned
 
@@ -93,6 +100,6 @@ class FineTunedClassifier(NetworkClassifier[Config]):
         state, where = None, ""
         if pretrained and config.weights != RANDOM:
             weights = find_weights(config.network, config.weights, download=config.download)
-            state, where = read_weights(weights), str(weights.path)
+            state, where = read_state_dict(weights.path), str(weights.path)
         backbone = build_backbone(config.network, last[-1:], weights=state, where=where)
         return FineTuned(backbone, trained=config.trained or last, input_size=config.input_size)

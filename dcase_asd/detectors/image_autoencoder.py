@@ -53,6 +53,13 @@ class ImageAutoencoder(ReconstructionDetector[PictureConfig]):
         """Return True."""
         return True
 
+    def require(self) -> None:
+        """Raise ``DataError`` if there are no weights of a frozen encoder."""
+        from dcase_asd.io.pretrained import require_weights
+
+        if self.config.network == "transfer":
+            require_weights(self.config.encoder, self.config.encoder_weights)
+
     def make_network(self, shape: tuple[int, ...], *, form: Form) -> PictureAutoencoder:
         """Return the network for pictures ``(channel, h, w)``; a frozen encoder has no weights yet."""
         del form
@@ -66,7 +73,8 @@ class ImageAutoencoder(ReconstructionDetector[PictureConfig]):
         DataError
             If the encoder's weights are not where they should be.
         """
-        from dcase_asd.io.pretrained import RANDOM, find_weights, read_weights
+        from dcase_asd.io.pretrained import RANDOM, find_weights
+        from dcase_asd.io.state_dicts import read_state_dict
         from dcase_asd.networks.backbones import build_backbone
         from dcase_asd.networks.picture_autoencoder import FrozenEncoder, gaussian_weights
         from dcase_asd.training.seeding import isolated
@@ -78,7 +86,7 @@ class ImageAutoencoder(ReconstructionDetector[PictureConfig]):
         if isinstance(encoder, FrozenEncoder) and self.config.encoder_weights != RANDOM:
             found = find_weights(self.config.encoder, self.config.encoder_weights, download=False)
             name, layer = self._encoder()
-            trained = build_backbone(name, [layer], weights=read_weights(found), where=str(found.path))
+            trained = build_backbone(name, [layer], weights=read_state_dict(found.path), where=str(found.path))
             encoder.backbone.load_state_dict(trained.state_dict())
 
     def make_model(self, network: nn.Module, *, statistics: tuple[NDArray[Any], NDArray[Any]]) -> PictureReconstruction:

@@ -187,10 +187,17 @@ class Backbone(Extractor[Config]):
         layers = self.config.layers or DEFAULT_LAYERS[self.config.network]
         return layers, self.config.vector_layers or layers
 
+    def require(self) -> None:
+        """Raise ``DataError`` if there are no weights."""
+        from dcase_asd.io.pretrained import require_weights
+
+        require_weights(self.config.network, self.config.weights, download=self.config.download)
+
     def _ready(self) -> FeatureMaps:
         if self._network is not None:
             return self._network
-        from dcase_asd.io.pretrained import RANDOM, find_weights, random_digest, read_weights
+        from dcase_asd.io.pretrained import RANDOM, find_weights, random_digest
+        from dcase_asd.io.state_dicts import read_state_dict
         from dcase_asd.networks.backbones import build_backbone
 
         layers, vector_layers = self._layers()
@@ -200,7 +207,7 @@ class Backbone(Extractor[Config]):
             self._sha256 = random_digest(self._network)
             return self._network
         weights = find_weights(self.config.network, self.config.weights, download=self.config.download)
-        state = read_weights(weights)
+        state = read_state_dict(weights.path)
         self._network = build_backbone(self.config.network, wanted, weights=state, where=str(weights.path))
         self._sha256 = weights.sha256
         return self._network

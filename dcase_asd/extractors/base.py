@@ -64,6 +64,9 @@ class Extractor(ABC, Generic[C]):
     def __init__(self, config: C) -> None:
         self.config = config
 
+    def require(self) -> None:
+        """Raise what :meth:`fit` or its like will raise for want of a file from outside; cheap, asked before any work."""
+
     def fit(
         self, data: TrainingData, *, seed: int, workdir: Path, device: str = "cpu", log: Callable[[str], None] = print
     ) -> None:

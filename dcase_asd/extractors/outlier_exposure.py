@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from dcase_asd.errors import ConfigError, FormatError, NotFittedError
+from dcase_asd.errors import ConfigError, DataError, FormatError, NotFittedError
 from dcase_asd.extractors._shared.exposure_config import Config
 from dcase_asd.extractors._shared.exposure_presets import PRESETS
 from dcase_asd.extractors.base import Extractor, TrainingData
@@ -56,6 +56,11 @@ class OutlierExposure(Extractor[Config]):
         self._heads: dict[str, NDArray[Any]] = {}
         self._flow: dict[str, NDArray[Any]] = {}
         self._device = "cpu"
+
+    def require(self) -> None:
+        """Raise ``DataError`` if the weights to start from are missing."""
+        if self.config.pretrained and not Path(self.config.pretrained).expanduser().is_file():
+            raise DataError(f"{self.config.pretrained}: no such weights file; set `pretrained` to a ResNet-18's, or to nothing")
 
     def fit(
         self, data: TrainingData, *, seed: int, workdir: Path, device: str = "cpu", log: Callable[[str], None] = print

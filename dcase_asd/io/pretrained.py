@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dcase_asd.errors import ConfigError, DataError, FormatError
+from dcase_asd.errors import ConfigError, DataError
 from dcase_asd.io.hashing import sha256_file
 
-__all__ = ["RANDOM", "Weights", "find_weights", "random_digest", "read_weights"]
+__all__ = ["RANDOM", "Weights", "find_weights", "random_digest", "require_weights"]
 
 #: Value of ``weights`` that asks for an untrained network.
 RANDOM = "random"
@@ -49,42 +49,26 @@ def find_weights(network: str, weights: str, *, download: bool) -> Weights:
     DataError
         If there is no such file; the message says where it was looked for and what to do.
     """
-    if weights:
-        path = Path(weights).expanduser()
-        if not path.is_file():
-            raise DataError(f"{path}: no such checkpoint of {network}; set `weights` to a file with its ImageNet weights")
-    elif network == "efficientnet_lite0":
-        path = _packaged()
-    else:
+    path = _place(network, weights)
+    if path is None:
         path = _cached(network, download=download)
     return Weights(path, sha256_file(path))
 
 
-def read_weights(weights: Weights) -> dict[str, Any]:
-    """Load a state dictionary, tensors only (no pickled code runs).
-
-    Raises
-    ------
-    FormatError
-        If the file is no state dictionary of tensors.
-    """
-    import pickle
-
-    import torch
-
-    try:
-        loaded = torch.load(weights.path, map_location="cpu", weights_only=True)
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        raise FormatError(f"{weights.path}: not a torch checkpoint of tensors ({_cause(error)}); fetch it again") from error
-    if not isinstance(loaded, dict) or not all(isinstance(value, torch.Tensor) for value in loaded.values()):
-        raise FormatError(f"{weights.path}: expected a state dictionary of tensors; save it with torch.save(model.state_dict())")
-    return loaded
+def require_weights(network: str, weights: str, *, download: bool = False) -> None:
+    """Raise ``DataError`` as :func:`find_weights` would, without reading or fetching anything; ``random`` needs nothing."""
+    if weights != RANDOM and _place(network, weights) is None and not download:
+        _cached(network, download=False)
 
 
-def _cause(error: Exception) -> str:
-    # torch goes on for paragraphs about switching its protection off; the reader's own reason comes last, if at all
-    first = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return "neither a zip of tensors nor a pickle of them" if "weights_only" in str(error) else first[:200]
+def _place(network: str, weights: str) -> Path | None:
+    """Return the given or packaged file; None for the file that torchvision keeps."""
+    if weights:
+        path = Path(weights).expanduser()
+        if not path.is_file():
+            raise DataError(f"{path}: no such checkpoint of {network}; set `weights` to a file with its ImageNet weights")
+        return path
+    return _packaged() if network == "efficientnet_lite0" else None
 
 
 def random_digest(module: Any) -> str:

@@ -62,13 +62,13 @@ class Runner:
         StaleInputError
             If a stage before the first wanted one is missing or stale.
         StageError
-            If a stage fails or its output is not sound.
+            If a stage fails or its output is not sound, or a later one will miss a file from outside.
         """
         needed = plan.needed(self.stages)
         for stage in self.stages:  # before any work: what is left out and was never made will not be there later either
             if stage.name in needed and records.read_record(self._out(stage)) is None:
                 self._refuse(stage, StageState("missing", ["no output yet"]), plan)
-        blocked = False
+        blocked = foreseen = False
         for stage in self.stages:
             state = StageState("blocked") if blocked else self.state(stage)
             if plan.verify and state.state == "done" and (plan.wants(stage.number) or stage.name in needed):
@@ -80,12 +80,25 @@ class Runner:
             if state.state == "done" and stage.number not in plan.redo:
                 self.screen.event(stage, "up to date")
                 continue
+            if not foreseen:
+                self._foresee(plan)
+                foreseen = True
             reasons = state.reasons or (["asked for again"] if stage.number in plan.redo else [])
             if plan.dry_run:
                 self.screen.event(stage, f"would run: {'; '.join(reasons) or 'an earlier stage would run'}")
                 blocked = True
                 continue
             self._run_stage(stage, reasons, redo=stage.number in plan.redo)
+
+    def _foresee(self, plan: Plan) -> None:
+        """Ask the stages to come that have no output yet what they will miss, before the first of them works for an hour."""
+        for stage in self.stages:
+            if plan.wants(stage.number) and records.read_record(self._out(stage)) is None:
+                try:
+                    stage.foresee(self.config)
+                except DcaseAsdError as error:
+                    message = f"stage {stage.number} {stage.name} will not be able to run: {error}; no stage was run"
+                    raise StageError(message) from error
 
     def state(self, stage: Stage) -> StageState:
         """Compare what a stage would be asked now with the record of what it did."""

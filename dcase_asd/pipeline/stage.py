@@ -104,6 +104,9 @@ class Stage(ABC):
     def units(self, context: Context) -> list[Unit]:
         """List the units of work from the whole configuration and the upstream outputs."""
 
+    def foresee(self, config: Mapping[str, Any]) -> None:
+        """Raise what :meth:`run` will raise for want of a file from outside: given the whole configuration, before any work."""
+
     @abstractmethod
     def run(self, context: Context, unit: Unit, out: Path, work: Path) -> None:
         """Do one unit: write into ``out`` (empty at first); ``work`` survives interruption and is thrown away at the end."""

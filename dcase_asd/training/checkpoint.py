@@ -16,11 +16,11 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from dcase_asd.errors import ConfigError, FormatError, TrainingError
+from dcase_asd.errors import FormatError, TrainingError
 from dcase_asd.io.arrays import load_tensors, save_tensors
 from dcase_asd.training.optimisers import named_state, restore_state
 
-__all__ = ["Progress", "load_checkpoint", "model_arrays", "read_weights", "save_checkpoint", "set_model"]
+__all__ = ["Progress", "load_checkpoint", "model_arrays", "save_checkpoint", "set_model"]
 
 
 @dataclass
@@ -111,28 +111,6 @@ def set_model(model: nn.Module, arrays: Mapping[str, NDArray[Any]], *, where: st
         raise FormatError(f"{where}: tensors do not fit the model, first {wrong[0]!r}; it was saved with another configuration")
     for name, value in own.items():
         value.copy_(torch.from_numpy(np.array(arrays[name], copy=True)))
-
-
-def read_weights(path: str | Path) -> dict[str, torch.Tensor]:
-    """Read a state dict from ``.safetensors`` or from a torch file (tensors only, nothing is executed).
-
-    Raises
-    ------
-    ConfigError
-        If the file is missing or holds anything but named tensors.
-    """
-    source = Path(path)
-    if not source.is_file():
-        raise ConfigError(f"{source}: no such weights file; give the path of a .safetensors or torch state dict")
-    if source.suffix == ".safetensors":
-        return {name: torch.from_numpy(value) for name, value in load_tensors(source).items()}
-    try:
-        loaded = torch.load(source, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many types here (UnpicklingError, RuntimeError, EOFError, zipfile errors)
-        raise ConfigError(f"{source}: not a readable state dict ({error})") from error
-    if not isinstance(loaded, Mapping) or not all(isinstance(v, torch.Tensor) for v in loaded.values()):
-        raise ConfigError(f"{source}: expected a mapping of names to tensors, found {type(loaded).__name__}")
-    return dict(loaded)
 
 
 def _array(value: torch.Tensor) -> NDArray[Any]:

@@ -238,9 +238,9 @@ def _tensors(folder: Path) -> list[bytes]:
 
 
 def _read_weights(path: Path) -> object:
-    from dcase_asd.training.checkpoint import read_weights
+    from dcase_asd.io.state_dicts import read_state_dict
 
-    return read_weights(path)
+    return read_state_dict(path)
 
 
 def _weights(folder: Path) -> list[bytes]:

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from dcase_asd.errors import FormatError
-from dcase_asd.io.pretrained import RANDOM, find_weights, read_weights
+from dcase_asd.io.pretrained import RANDOM, find_weights
+from dcase_asd.io.state_dicts import read_state_dict
 from dcase_asd.networks.backbones import build_backbone, standardise_imagenet
 from dcase_asd.networks.student import Projection, orthogonal_rows
 
@@ -44,7 +45,7 @@ class BackboneTeacher(nn.Module):
         found, where = None, ""
         if weights is not None and weights != RANDOM:
             file = find_weights(network, weights, download=False)
-            found, where = read_weights(file), str(file.path)
+            found, where = read_state_dict(file.path), str(file.path)
         self.maps = build_backbone(network, layers, weights=found, where=where)
         self.layers = tuple(layers)
 

@@ -23,9 +23,9 @@ from dcase_asd.detectors._shared.backbone_teacher import BackboneTeacher, fit_pr
 from dcase_asd.detectors._shared.picture_model import told_of
 from dcase_asd.detectors._shared.picture_sources import DistilBatches, OtherPictures
 from dcase_asd.errors import FormatError
+from dcase_asd.io.state_dicts import read_state_dict
 from dcase_asd.networks.backbones import patch_features, standardise_imagenet
 from dcase_asd.networks.student import Projection
-from dcase_asd.training.checkpoint import read_weights
 from dcase_asd.training.contract import TrainConfig
 from dcase_asd.training.placed import train_in
 from dcase_asd.training.seeding import isolated
@@ -133,12 +133,12 @@ def load_description(network: PatchDescription, path: str) -> None:
 
     Raises
     ------
-    ConfigError
-        If there is no such file or it holds no tensors.
+    DataError
+        If there is no such file.
     FormatError
-        If it is another network's.
+        If it holds no tensors, or another network's.
     """
-    found = read_weights(path)
+    found = read_state_dict(path)
     own = {name.removeprefix(_PREFIX): value for name, value in found.items() if name.startswith(_PREFIX)}
     try:
         network.load_state_dict(own or found)

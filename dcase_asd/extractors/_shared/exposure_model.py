@@ -18,10 +18,11 @@ from dcase_asd.extractors._shared.clips import band_statistics
 from dcase_asd.extractors._shared.exposure import ExposureBatches, ExposureClips
 from dcase_asd.extractors.base import TrainingData
 from dcase_asd.io.hashing import sha256_file
+from dcase_asd.io.state_dicts import read_state_dict
 from dcase_asd.networks.fastflow import FastFlow
 from dcase_asd.networks.heads import class_head, machine_head
 from dcase_asd.networks.resnet import ResNet18, as_picture
-from dcase_asd.training.checkpoint import model_arrays, read_weights
+from dcase_asd.training.checkpoint import model_arrays
 from dcase_asd.training.contract import TrainConfig
 from dcase_asd.training.domain_code import DomainCode, domain_code
 from dcase_asd.training.flow import FlowTerm
@@ -142,7 +143,7 @@ def build_objective(config: Config, clips: ExposureClips, plan: LossPlan, *, see
         if "flow" in plan.weights:  # last, so that a flow does not change what the others start from
             heads["flow"] = _flow_term(config, plan, backbone.dim)
     if config.pretrained:
-        backbone.load_torchvision(read_weights(config.pretrained))
+        backbone.load_torchvision(read_state_dict(config.pretrained))
     mean, std = band_statistics(clips.target)
     backbone.set_input_statistics(torch.from_numpy(mean).float(), torch.from_numpy(std).float())
     return Objective(backbone, heads)

@@ -17,9 +17,9 @@ from dcase_asd.extractors._shared.waveform_networks import (
     fill,
     find_checkpoint,
     is_at_hand,
-    read_state_dict,
 )
 from dcase_asd.extractors.base import Extractor
+from dcase_asd.io.state_dicts import read_state_dict
 
 if TYPE_CHECKING:
     import torch
@@ -79,6 +79,10 @@ class WaveformExtractor(Extractor[C]):
     @abstractmethod
     def shortest(self) -> tuple[int, int]:
         """Return the samples that a segment must have at least, and the sampling rate in Hz."""
+
+    def require(self) -> None:
+        """Raise ``ConfigError`` if the checkpoint is missing or does not fit."""
+        find_checkpoint(self.config.checkpoint, self.published, owner=self.owner, sha256=self.config.sha256)
 
     def embed(self, segments: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
         """Embed ``[segment, sample]`` at the network's rate; see :meth:`Extractor.embed`.

@@ -17,7 +17,7 @@ from dcase_asd.io.hashing import sha256_file
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["WEIGHTS_VARIABLE", "Checkpoint", "embed_waveforms", "fill", "find_checkpoint", "is_at_hand", "read_state_dict"]
+__all__ = ["WEIGHTS_VARIABLE", "Checkpoint", "embed_waveforms", "fill", "find_checkpoint", "is_at_hand"]
 
 #: Environment variable: a folder of checkpoints under their published names.
 WEIGHTS_VARIABLE = "DCASE_ASD_WEIGHTS"
@@ -90,26 +90,6 @@ def _place(given: str, known: Checkpoint) -> Path | None:
         return Path(given).expanduser()
     folder = os.environ.get(WEIGHTS_VARIABLE, "")
     return Path(folder).expanduser() / known.file if folder else None
-
-
-def read_state_dict(path: Path, *, key: str = "") -> dict[str, torch.Tensor]:
-    """Read a torch checkpoint (tensors only, nothing is executed), or the mapping under ``key`` in it.
-
-    Raises
-    ------
-    ConfigError
-        If the file is damaged, holds anything but tensors, or lacks the key.
-    """
-    import torch
-
-    try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many types here (UnpicklingError, RuntimeError, EOFError, zipfile errors)
-        raise ConfigError(f"checkpoint {path}: not a readable state dict ({error}); download it again") from error
-    tensors = loaded.get(key) if key and isinstance(loaded, Mapping) else loaded
-    if not isinstance(tensors, Mapping) or not all(isinstance(v, torch.Tensor) for v in tensors.values()):
-        raise ConfigError(f"checkpoint {path}: expected named tensors{f' under {key!r}' if key else ''}; is it another model's?")
-    return dict(tensors)
 
 
 def fill(network: torch.nn.Module, tensors: Mapping[str, torch.Tensor], *, where: str) -> None:

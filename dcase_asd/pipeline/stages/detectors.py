@@ -64,6 +64,12 @@ class DetectorsStage(Stage):
             )
         return units
 
+    def foresee(self, config: Mapping[str, Any]) -> None:
+        """Weights that detectors start from are there."""
+        for item in config["detectors"].values():
+            plugin, options = plugin_config("detectors", item["detector"])
+            plugin.implementation(options).require()
+
     def run(self, context: Context, unit: Unit, out: Path, work: Path) -> None:
         """Fit one detector for every section of one machine, or adopt the one that its extractor was trained with."""
         seed, machine = unit.config["seed"], unit.name.rsplit("/", 1)[1]

@@ -47,6 +47,12 @@ class ExtractorStage(Stage):
             units.append(Unit(f"{key}/{seed}/{machine}", config=config, inputs=inputs))
         return units
 
+    def foresee(self, config: Mapping[str, Any]) -> None:
+        """Weights of pretrained extractors are there."""
+        for item in config["extractors"].values():
+            plugin, options = plugin_config("extractors", item["extractor"])
+            plugin.implementation(options).require()
+
     def run(self, context: Context, unit: Unit, out: Path, work: Path) -> None:
         """Fit one extractor and save it."""
         plugin, config = plugin_config("extractors", unit.config["extractor"])

@@ -236,7 +236,7 @@ def test_pictures_of_a_folder_are_cropped_from_twice_the_size(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("values", "shape", "error", "word"),
     [
-        ({"teacher": "nowhere.pth"}, (3, 32, 32), ConfigError, r"nowhere\.pth: no such weights file"),
+        ({"teacher": "nowhere.pth"}, (3, 32, 32), DataError, r"nowhere\.pth: no such weights file"),
         ({"teacher": "distil", "distil": {**DISTIL, "weights": "gone.pth"}}, (3, 32, 32), DataError, r"gone\.pth"),
         ({"penalty": "no folder"}, (3, 32, 32), DataError, "no such folder"),
         ({"padding": False}, (3, 32, 32), ConfigError, "a side needs 33"),
@@ -247,6 +247,9 @@ def test_pictures_of_a_folder_are_cropped_from_twice_the_size(tmp_path: Path) ->
 def test_what_cannot_be_is_refused(values: dict[str, Any], shape: tuple[int, int, int], error: type, word: str) -> None:
     with pytest.raises(error, match=word):
         fitted("efficientad", pictures(8, shape=shape), **{**SMALL, **values})
+    if {"teacher", "penalty"} & set(values):  # files that are missing are told of before any work
+        with pytest.raises(error, match=word):
+            made("efficientad", **{**SMALL, **values}).require()
 
 
 @pytest.mark.parametrize(

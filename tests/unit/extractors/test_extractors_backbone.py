@@ -167,7 +167,7 @@ def test_missing_and_wrong_weights_say_what_to_do(weights_file, tmp_path, monkey
     with pytest.raises(FormatError, match="not the weights of vgg16"):
         Backbone(Config(network="vgg16", weights=str(weights_file))).state()
     (tmp_path / "text.pth").write_text("no weights")
-    with pytest.raises(FormatError, match="not a torch checkpoint"):
+    with pytest.raises(FormatError, match="not a torch file of tensors"):
         Backbone(Config(network="resnet18", weights=str(tmp_path / "text.pth"))).state()
     with pytest.raises(FormatError, match="record"):
         Backbone(Config(network="resnet18", weights="random")).load_state({})

@@ -9,7 +9,7 @@ from fake_features import N_BANDS, machine_clip, write_folder, write_store
 
 from dcase_asd import config as configs
 from dcase_asd import registry
-from dcase_asd.errors import ConfigError, FormatError, NotFittedError, TrainingError
+from dcase_asd.errors import ConfigError, DataError, FormatError, NotFittedError, TrainingError
 from dcase_asd.extractors.base import TrainingData, load_extractor, save_extractor
 from dcase_asd.extractors.outlier_exposure import PRESETS, Config, OutlierExposure
 
@@ -262,10 +262,12 @@ def test_pretrained_weights_are_read(features, tmp_path):
     extractor = fit(features, tmp_path / "w", pretrained=str(tmp_path / "resnet 18.pth"), **options)
     got = extractor.state()["backbone.layer3.0.conv1.weight"]
     np.testing.assert_allclose(got, reference["layer3.0.conv1.weight"].numpy(), atol=1e-6)
-    with pytest.raises(ConfigError, match=r"missing\.pth"):
+    with pytest.raises(DataError, match=r"missing\.pth"):
         fit(features, tmp_path / "v", pretrained=str(tmp_path / "missing.pth"), **options)
+    with pytest.raises(DataError, match=r"missing\.pth"):
+        OutlierExposure(configs.build(Config, {"pretrained": str(tmp_path / "missing.pth")})).require()
     torch.save({"code": print}, tmp_path / "bad.pth")
-    with pytest.raises(ConfigError, match="not a readable state dict"):
+    with pytest.raises(FormatError, match="not a torch file of tensors"):
         fit(features, tmp_path / "u", pretrained=str(tmp_path / "bad.pth"), **options)
 
 

@@ -232,3 +232,22 @@ def test_left_out_stage_that_was_never_made_is_refused_before_any_work(root: Pat
 def _interrupt(*args: object) -> None:
     del args
     raise KeyboardInterrupt
+
+
+def test_what_a_later_stage_will_miss_is_said_before_any_work(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def missing(self: Sums, config: dict) -> None:
+        raise DataError(f"no weights for {sorted(config['values'])}; fetch them")
+
+    monkeypatch.setattr(Sums, "foresee", missing)
+    for dry_run in (True, False):
+        with pytest.raises(StageError, match=r"stage 4 sums will not be able to run: no weights for .*; no stage was run"):
+            make_runner(root).run(Plan(dry_run=dry_run))
+    assert files(root) == {}
+    make_runner(root).run(Plan(first=3, last=3))  # not of a stage that is not asked for
+    monkeypatch.undo()
+    make_runner(root).run(Plan())
+    monkeypatch.setattr(Sums, "foresee", missing)
+    make_runner(root, values={**VALUES, "b": 4444}).run(Plan())  # nor of one that has its output: it need not read them again
+    assert files(root)["exp/exp é/4_sums/total/sum.txt"] == "8"
