@@ -14,7 +14,7 @@ import tiny
 from numpy.typing import NDArray
 from PIL import Image
 
-from dcase_asd.errors import DataError, DcaseAsdError, ImageError, ManifestError
+from dcase_asd.errors import DataError, DcaseAsdError, FormatError, ImageError, ManifestError, StageError
 
 SIDE = 24
 CONFIG = {
@@ -229,12 +229,17 @@ def test_missing_or_wrong_weights_are_named(place: Path, weights: str, monkeypat
     (place / "text.pth").write_text("no weights")
     path = str(place / weights) if weights else ""
     network = f"extractors.net={{name: backbone, network: resnet18, weights: '{path}'}}"
-    message = refused(place, DataError, "checkpoint", network)
-    if weights == "":
-        assert "https://download.pytorch.org/models/resnet18-f37072fd.pth and set `weights` to its path" in message
-    else:
+    if weights == "text.pth":
+        message = refused(place, FormatError, "not a torch file of tensors", network)
         assert message.startswith(path)
-    assert "Re-running" not in message  # torch advises to switch its protection off
+        assert "Re-running" not in message  # torch advises to switch its protection off
+        return
+    message = refused(place, StageError, "no checkpoint of resnet18|no such checkpoint of resnet18", network)
+    assert message.startswith("stage 3 extractor will not be able to run: ")
+    assert message.endswith("no stage was run")
+    said = path or "https://download.pytorch.org/models/resnet18-f37072fd.pth and set `weights` to its path"
+    assert said in message
+    assert not (place / "recipe" / "dump").exists()
 
 
 def test_other_files_and_hidden_ones_are_passed_over(place: Path) -> None:
