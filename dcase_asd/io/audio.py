@@ -9,7 +9,7 @@ import os
 import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,11 +17,13 @@ from numpy.typing import NDArray
 from dcase_asd.errors import AudioError
 from dcase_asd.io.atomic import atomic_path
 
-__all__ = ["AudioHeader", "missing_bytes", "read_audio", "read_header", "select_channel", "write_audio"]
+__all__ = ["AudioHeader", "read_audio", "read_header", "select_channel", "truncation", "write_audio"]
 
 
 #: Values that are made room for on a header's word alone: 64 MiB of float32, 17 minutes of one channel at 16 kHz.
 _BLOCK_VALUES = 2**24
+#: How an Ogg page begins, the bytes before its table of segment lengths, and those of the longest page.
+_OGG_PAGE, _OGG_HEADER, _OGG_LONGEST = b"OggS", 27, 27 + 255 + 255 * 255
 
 
 @dataclass(frozen=True)
@@ -131,26 +133,43 @@ def _native(path: str | os.PathLike[str]) -> str | bytes:
     return os.fspath(path) if os.name == "nt" else os.fsencode(path)
 
 
-def missing_bytes(path: Path) -> int:
-    """Return the bytes that the data chunk of a wav file promises and the file lacks, 0 for other formats.
+def truncation(path: Path) -> str:
+    """Return how a wav or Ogg file shows that it was cut off, empty if it does not; other formats are not looked at.
 
     libsndfile shortens such files without a word, so that a recording cut off in a copy would pass for a shorter one.
     """
-    if path.suffix.lower() != ".wav":
-        return 0
-    size = path.stat().st_size
     with path.open("rb") as stream:
-        if stream.read(4) != b"RIFF":
-            return 0
-        position = 12
-        while position + 8 <= size:
-            stream.seek(position)
-            name, length = struct.unpack("<4sI", stream.read(8))
-            if name == b"data":
-                # streaming writers that never came back to fill in the length leave 0 or all ones
-                return max(0, position + 8 + length - size) if length not in {0, 0xFFFFFFFF, 0x7FFFFFFF} else 0
-            position += 8 + length + length % 2
+        start = stream.read(4)
+        missing = _missing_bytes(stream) if start == b"RIFF" else 0
+        if missing:
+            return f"truncated: {missing} bytes fewer than its header promises"
+        if start == _OGG_PAGE and not _ogg_ends(stream):
+            return "truncated: its last page is not the end of the stream"
+    return ""
+
+
+def _missing_bytes(stream: BinaryIO) -> int:
+    """Return the bytes that the data chunk of a wav file promises and the file lacks."""
+    size, position = stream.seek(0, os.SEEK_END), 12
+    while position + 8 <= size:
+        stream.seek(position)
+        name, length = struct.unpack("<4sI", stream.read(8))
+        if name == b"data":
+            # streaming writers that never came back to fill in the length leave 0 or all ones
+            return max(0, position + 8 + length - size) if length not in {0, 0xFFFFFFFF, 0x7FFFFFFF} else 0
+        position += 8 + length + length % 2
     return 0
+
+
+def _ogg_ends(stream: BinaryIO) -> bool:
+    """Return whether the last page is whole and marked as a stream's last (RFC 3533, Section 6)."""
+    stream.seek(max(0, stream.seek(0, os.SEEK_END) - _OGG_LONGEST))
+    tail = stream.read()
+    page = tail[max(0, tail.rfind(_OGG_PAGE)) :]
+    if len(page) < _OGG_HEADER or not page[5] & 0x4:
+        return False
+    lengths = page[_OGG_HEADER : _OGG_HEADER + page[26]]
+    return len(lengths) == page[26] and len(page) >= _OGG_HEADER + len(lengths) + sum(lengths)
 
 
 def select_channel(waveform: NDArray[np.float32], channel: str) -> NDArray[np.float32]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dcase_asd.errors import AudioError, DataError, ManifestError
 from dcase_asd.io.arrays import load_array
-from dcase_asd.io.audio import missing_bytes, read_header
+from dcase_asd.io.audio import read_header, truncation
 from dcase_asd.io.hashing import sha256_file
 from dcase_asd.io.images import IMAGE_SUFFIXES, read_image_header
 
@@ -148,9 +148,8 @@ def _facts(path: Path) -> FileFacts | DataError:
 
 def _audio_facts(path: Path) -> FileFacts:
     header = read_header(path)
-    missing = missing_bytes(path)
-    if missing:
-        raise AudioError(f"{path}: truncated: {missing} bytes fewer than its header promises")
+    if cut := truncation(path):
+        raise AudioError(f"{path}: {cut}")
     return FileFacts(
         kind="audio",
         n_samples=header.n_samples,

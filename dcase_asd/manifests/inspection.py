@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from dcase_asd.errors import DataError
 from dcase_asd.io.arrays import load_array
-from dcase_asd.io.audio import missing_bytes, read_audio, read_header
+from dcase_asd.io.audio import read_audio, read_header, truncation
 from dcase_asd.io.hashing import sha256_file
 from dcase_asd.io.images import read_image, read_image_header
 
@@ -96,9 +96,8 @@ def inspect_clip(path: Path, row: Mapping[str, Any], *, read: bool) -> Inspectio
 
 def _header_findings(path: Path, row: Mapping[str, Any]) -> Iterator[Finding]:
     if row["kind"] == "audio":
-        missing = missing_bytes(path)
-        if missing:
-            yield Finding("error", f"truncated: {missing} bytes fewer than its header promises", _FETCH)
+        if cut := truncation(path):
+            yield Finding("error", cut, _FETCH)
         header = read_header(path)
         found = {"n_samples": header.n_samples, "n_channels": header.n_channels, "sample_rate_hz": header.sample_rate_hz}
     elif row["kind"] in {"log_mel", "vector"}:

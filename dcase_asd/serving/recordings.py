@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from dcase_asd.errors import AudioError, UsageError, printable
 from dcase_asd.features.segments import segment_starts
-from dcase_asd.io.audio import missing_bytes, read_audio, read_header
+from dcase_asd.io.audio import read_audio, read_header, truncation
 from dcase_asd.manifests.folder import Config
 
 __all__ = ["SUFFIXES", "Found", "Recording", "Skipped", "Sources", "Window", "find", "refuse_labelled", "several", "windows"]
@@ -201,9 +201,8 @@ def _of_file(path: Path) -> Recording | Skipped:
         header = read_header(path)
     except AudioError as error:
         return Skipped.because(printable(path), error)
-    missing = missing_bytes(path)
-    if missing:
-        return Skipped(printable(path), f"truncated: {missing} bytes fewer than its header promises; copy it again")
+    if cut := truncation(path):
+        return Skipped(printable(path), f"{cut}; copy it again")
     if header.n_samples < 1:
         return Skipped(printable(path), "no samples in it")
     return Recording(printable(path), header.n_samples, header.sample_rate_hz, header.n_channels, path=path)

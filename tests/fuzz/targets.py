@@ -131,12 +131,12 @@ def _overrides(folder: Path) -> list[bytes]:
 
 def _read_audio(path: Path) -> object:
     from dcase_asd.features.signal import read_channel
-    from dcase_asd.io.audio import missing_bytes, read_audio, read_header
+    from dcase_asd.io.audio import read_audio, read_header, truncation
     from dcase_asd.manifests.inspection import inspect_clip
 
     row = {"kind": "audio", "n_samples": 2000, "n_channels": 1, "sample_rate_hz": 16000, "sha256": ""}
     inspect_clip(path, row, read=True)
-    missing_bytes(path)
+    truncation(path)
     header = read_header(path)
     read_channel(path, channel="mean", n_samples=header.n_samples, sample_rate_hz=header.sample_rate_hz)
     return read_audio(path)
