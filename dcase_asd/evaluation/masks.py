@@ -23,8 +23,8 @@ _LOSSY = (".jpg", ".jpeg", ".webp")
 def read_mask(path: Path, *, height: int, width: int) -> tuple[NDArray[np.bool_], str]:
     """Read a mask at its picture's size.
 
-    Pixels that are not black are defective; of a JPEG or WebP file, those above half of the brightest. A mask of another
-    size but the same proportions is resized (nearest pixel).
+    Pixels that are not black are defective; of a JPEG or WebP file, those above half of the brightest. Transparent pixels are
+    not defective. A mask of another size but the same proportions is resized (nearest pixel).
 
     Returns
     -------
@@ -35,11 +35,11 @@ def read_mask(path: Path, *, height: int, width: int) -> tuple[NDArray[np.bool_]
     Raises
     ------
     DataError
-        If the proportions differ by more than 2 %, or no pixel is defective.
+        If the proportions differ by more than 2 %, or no pixel is defective, be it in the file or at the picture's size.
     ImageError
         If the file cannot be read.
     """
-    pixels = read_image(path).max(axis=2)
+    pixels = read_image(path, as_mask=True).max(axis=2)
     floor = pixels.max() / 2 if path.suffix.lower() in _LOSSY else 0
     mask = np.asarray(pixels > floor)
     if not mask.any():
@@ -54,7 +54,13 @@ def read_mask(path: Path, *, height: int, width: int) -> tuple[NDArray[np.bool_]
         )
     rows = np.minimum((np.arange(height) + 0.5) * mask.shape[0] / height, mask.shape[0] - 1).astype(int)
     columns = np.minimum((np.arange(width) + 0.5) * mask.shape[1] / width, mask.shape[1] - 1).astype(int)
-    return mask[np.ix_(rows, columns)], f"mask resized from {mask.shape[1]} x {mask.shape[0]} pixels"
+    resized = mask[np.ix_(rows, columns)]
+    if not resized.any():
+        raise DataError(
+            f"{path}: of the mask's {mask.shape[1]} x {mask.shape[0]} pixels no defective one is left at the picture's {width} x "
+            f"{height}, and the picture would count as normal; give a mask of the picture's size"
+        )
+    return resized, f"mask resized from {mask.shape[1]} x {mask.shape[0]} pixels"
 
 
 def enlarge_map(values: NDArray[np.float32], *, height: int, width: int, sigma: float = MAP_SIGMA) -> NDArray[np.float32]:

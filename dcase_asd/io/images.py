@@ -84,8 +84,15 @@ def read_image_header(path: str | os.PathLike[str]) -> ImageHeader:
         return ImageHeader(height, width, 1 if image.mode in _GREY else 3)
 
 
-def read_image(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
+def read_image(path: str | os.PathLike[str], *, as_mask: bool = False) -> NDArray[np.uint8]:
     """Read a picture.
+
+    Parameters
+    ----------
+    path : path
+    as_mask : bool
+        Transparent pixels are laid over black, where nothing is marked, and of 16-bit grey whatever is not 0 becomes 255: a
+        class number would be scaled to 0.
 
     Returns
     -------
@@ -102,7 +109,7 @@ def read_image(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
 
     with _opened(path) as image:
         image.load()
-        pixels = _as_uint8(ImageOps.exif_transpose(image), path)
+        pixels = _as_uint8(ImageOps.exif_transpose(image), path, as_mask=as_mask)
     return np.ascontiguousarray(pixels if pixels.ndim == 3 else pixels[:, :, None])
 
 
@@ -163,17 +170,17 @@ def _check(image: Image, path: str | os.PathLike[str]) -> None:
         raise ImageError(f"{path}: 32-bit pixels (mode {image.mode}), whose white is unknown; save it with 8 or 16 bits")
 
 
-def _as_uint8(image: Image, path: str | os.PathLike[str]) -> NDArray[np.uint8]:
+def _as_uint8(image: Image, path: str | os.PathLike[str], *, as_mask: bool) -> NDArray[np.uint8]:
     import PIL.Image
 
     if image.mode.startswith("I;16"):
         wide = np.asarray(image).astype(np.uint32)
-        return ((wide * 255 + 32767) // 65535).astype(np.uint8)
+        return np.asarray(np.where(wide > 0, 255, 0) if as_mask else (wide * 255 + 32767) // 65535).astype(np.uint8)
     if image.mode in ("LA", "La", "RGBA", "RGBa", "PA") or "transparency" in image.info:
         grey = image.mode in _GREY
         layer = image.convert("RGBA")
-        white = PIL.Image.new("RGBA", layer.size, (255, 255, 255, 255))
-        image = PIL.Image.alpha_composite(white, layer).convert("L" if grey else "RGB")
+        below = PIL.Image.new("RGBA", layer.size, (0, 0, 0, 255) if as_mask else (255, 255, 255, 255))
+        image = PIL.Image.alpha_composite(below, layer).convert("L" if grey else "RGB")
     if image.mode not in ("L", "RGB"):
         image = image.convert("L" if image.mode == "1" else "RGB")
     pixels = np.asarray(image)

@@ -64,6 +64,30 @@ def test_a_mask_of_another_size_is_resized_and_says_so(folder, factor):
     assert np.array_equal(mask, block() > 0)
 
 
+def test_transparent_pixels_of_a_mask_are_not_defective(folder):
+    expected = block() > 0
+    for channels in (2, 4):
+        pixels = np.zeros((HEIGHT, WIDTH, channels), dtype=np.uint8)
+        pixels[expected] = 255  # elsewhere black and see-through, as drawing programs save a layer
+        mask, _ = read_mask(save(folder / f"{channels}.png", pixels), height=HEIGHT, width=WIDTH)
+        assert np.array_equal(mask, expected)
+    grey = save(folder / "grey.png", block(), transparency=0)
+    assert np.array_equal(read_mask(grey, height=HEIGHT, width=WIDTH)[0], expected)
+
+
+@pytest.mark.parametrize("value", [1, 100, 65535])
+def test_class_numbers_of_16_bits_are_defective(folder, value):
+    path = save(folder / "wide.png", np.where(block() > 0, value, 0).astype(np.uint16))
+    assert np.array_equal(read_mask(path, height=HEIGHT, width=WIDTH)[0], block() > 0)
+
+
+def test_a_defect_that_vanishes_with_the_masks_size_is_refused(folder):
+    fine = np.zeros((10 * HEIGHT, 10 * WIDTH), dtype=np.uint8)
+    fine[101, 101] = 255
+    with pytest.raises(DataError, match=r"fine\.png.*no defective one is left at the picture's 64 x 48"):
+        read_mask(save(folder / "fine.png", fine), height=HEIGHT, width=WIDTH)
+
+
 def test_a_mask_of_other_proportions_is_refused(folder):
     path = save(folder / "turned é.png", block().T.copy())
     with pytest.raises(DataError, match=r"turned é\.png.*48 x 64 pixels for a picture of 64 x 48.*proportions"):
