@@ -144,7 +144,7 @@ class ImageAutoencoder(ReconstructionDetector[PictureConfig]):
     def hold_out(
         self, rows: TrainingRows, n_items: int, labels: NDArray[np.int64] | None, *, seed: int
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Hold whole clips out: the segments of one resemble each other, and thresholds must not be set on what was trained on."""
+        """Hold whole clips out: the segments of one resemble each other, and thresholds are not to be set on what was seen."""
         clips = np.concatenate([np.asarray(part).astype(str) for part in (rows.source_clip, rows.target_clip)])
         names, first, clip_of = np.unique(clips, return_index=True, return_inverse=True)
         if len(names) == n_items:  # pictures

@@ -44,6 +44,7 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 #: Largest picture that is decoded: pillow's own bound (a quarter GiB of RGB); a small file can unpack to any size.
 MAX_PIXELS = 89_478_485
 _ORIENTATION = 0x0112  # EXIF tag
+_TIFF_SIZE = (0x0100, 0x0101)  # width and height
 _GREY = ("1", "L", "LA", "I;16", "I;16B", "I;16L", "I;16N")
 #: ITU-R BT.601 luma, the weights of pillow's own conversion.
 _LUMA = (0.299, 0.587, 0.114)
@@ -77,7 +78,9 @@ def read_image_header(path: str | os.PathLike[str]) -> ImageHeader:
     import PIL.Image
 
     with _opened(path) as image:
-        width, height = image.size
+        # of TIFF files some versions of pillow turn the size by themselves; the tags are those of the file
+        tags = getattr(image, "tag_v2", {})
+        width, height = (int(tags.get(tag, n)) for tag, n in zip(_TIFF_SIZE, image.size, strict=True))
         # the base class's method: that of PNG files decodes the pixels, in search of a chunk behind them
         if PIL.Image.Image.getexif(image).get(_ORIENTATION, 1) in (5, 6, 7, 8):  # turned by a quarter
             width, height = height, width
