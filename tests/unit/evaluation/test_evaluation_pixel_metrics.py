@@ -114,6 +114,18 @@ def test_enlarging_keeps_places_and_range():
     np.testing.assert_allclose(flat, 7.0, rtol=1e-5)
 
 
+def test_the_blur_is_in_pixels_of_what_the_network_saw():
+    values = np.random.default_rng(0).normal(size=(6, 8)).astype(np.float32)
+    at_seen = enlarge_map(values, height=48, width=64, sigma=4.0)
+    assert np.array_equal(enlarge_map(values, height=48, width=64, sigma=4.0, seen=(48, 64)), at_seen)
+    # a camera of four times the pixels, the same network: the same map, only finer
+    fine = enlarge_map(values, height=192, width=256, sigma=4.0, seen=(48, 64))
+    np.testing.assert_allclose(fine.reshape(48, 4, 64, 4).mean(axis=(1, 3))[1:-1, 1:-1], at_seen[1:-1, 1:-1], atol=0.02)
+    assert fine.std() == pytest.approx(at_seen.std(), rel=0.02)
+    plain = enlarge_map(values, height=192, width=256, sigma=0.0)
+    assert np.array_equal(enlarge_map(values, height=192, width=256, sigma=0.0, seen=(48, 64)), plain)
+
+
 def judged(folder, *, n=6, tail=1.0):
     """Pictures of two sizes, every other one defective; maps of 6 x 8 cells that see the defect faintly."""
     rng = np.random.default_rng(0)
