@@ -85,6 +85,7 @@ class ImageAutoencoder(ReconstructionDetector[PictureConfig]):
         encoder = getattr(network, "encoder", None)
         if isinstance(encoder, FrozenEncoder) and self.config.encoder_weights != RANDOM:
             found = find_weights(self.config.encoder, self.config.encoder_weights, download=False)
+            self.pretrained_sha256 = {self.config.encoder: found.sha256}
             name, layer = self._encoder()
             trained = build_backbone(name, [layer], weights=read_state_dict(found.path), where=str(found.path))
             encoder.backbone.load_state_dict(trained.state_dict())
