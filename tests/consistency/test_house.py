@@ -73,11 +73,12 @@ def test_no_absolute_paths_of_a_machine() -> None:
 def test_no_general_inverse_or_solution() -> None:
     """Batches of either are slow on CPUs and fail for some sizes; Cholesky factors and triangular solutions do the work."""
     names = {"inv", "solve", "pinv"}
-    found = []
-    for path in SOURCES:
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Attribute) and node.attr in names and getattr(node.value, "attr", "") == "linalg":
-                found.append(f"{path.name}:{node.lineno}")
+    found = [
+        f"{path.name}:{node.lineno}"
+        for path in SOURCES
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Attribute) and node.attr in names and getattr(node.value, "attr", "") == "linalg"
+    ]
     assert not found
 
 
