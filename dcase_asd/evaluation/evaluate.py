@@ -66,6 +66,7 @@ def evaluate_scores(
     n_bootstrap: int = 0,
     reference: str | None = None,
     seed: int = 0,
+    oracle: bool = False,
     provenance: Mapping[str, str] | None = None,
 ) -> Metrics:
     """Evaluate every system in ``scores`` by one challenge rule.
@@ -88,6 +89,9 @@ def evaluate_scores(
         Compare every other system with this one; by default every system with every earlier one.
     seed : int
         Of the bootstrap.
+    oracle : bool
+        Under rules without domains, beside decisions: ``f1_oracle``, the best F1 of a section that a threshold chosen on its
+        labels could have had. An upper bound, no result.
     provenance : mapping of str to str, optional
         Stored as it is.
 
@@ -103,7 +107,7 @@ def evaluate_scores(
     runs = _runs(scores, decisions, known)
     if reference is not None and reference not in runs:
         raise UnknownNameError("system", reference, runs)
-    systems = {name: _evaluate_system(run, chosen, interval=interval) for name, run in runs.items()}
+    systems = {name: _evaluate_system(run, chosen, interval=interval, oracle=oracle) for name, run in runs.items()}
     if not n_bootstrap:
         return Metrics(chosen.name, systems, (), dict(provenance or {}))
     drawn = bootstrap_values([run.sections for run in runs.values()], chosen, n_bootstrap=n_bootstrap, seed=seed)
@@ -173,13 +177,15 @@ def _joined(table: pd.DataFrame, column: str, system: str, clips: pd.Series) -> 
     return ordered
 
 
-def _evaluate_system(run: _Run, rule: Rule, *, interval: bool) -> SystemMetrics:
+def _evaluate_system(run: _Run, rule: Rule, *, interval: bool, oracle: bool) -> SystemMetrics:
     values = np.stack([rule.values(section) for section in run.sections])
     names = [section.machine for section in run.sections]
     machines = {}
     for machine in dict.fromkeys(names):
         places = [place for place, name in enumerate(names) if name == machine]
-        sections = {run.sections[place].section: _section_metrics(run, place, rule, values[place]) for place in places}
+        sections = {
+            run.sections[place].section: _section_metrics(run, place, rule, values[place], oracle=oracle) for place in places
+        }
         machines[machine] = MachineMetrics(sections, *_averages(values[places], [machine] * len(places), rule))
     means, score = _averages(values, names, rule)
     if not interval:
@@ -198,7 +204,7 @@ def _averages(values: Floats, machines: list[str], rule: Rule) -> tuple[dict[str
     return means, float(rule.combine(values, weights))
 
 
-def _section_metrics(run: _Run, place: int, rule: Rule, terms: Floats) -> SectionMetrics:
+def _section_metrics(run: _Run, place: int, rule: Rule, terms: Floats, *, oracle: bool) -> SectionMetrics:
     section = run.sections[place]
     anomaly, domain = section.is_anomaly, section.domain
     rates = base_rates(anomaly)
@@ -217,7 +223,8 @@ def _section_metrics(run: _Run, place: int, rule: Rule, terms: Floats) -> Sectio
             values.update({f"precision{ending}": found.precision, f"recall{ending}": found.recall, f"f1{ending}": found.f1})
     if run.decisions is not None and not rule.uses_domains:
         values["false_alarm_rate"] = float(run.decisions[place][~anomaly].mean())
-        values["f1_oracle"] = oracle_threshold(section.scores, anomaly).parameters["f1"]
+        if oracle:
+            values["f1_oracle"] = oracle_threshold(section.scores, anomaly).parameters["f1"]
     counts = {
         f"{part}_{kind}": int(np.count_nonzero((domain == part) & (anomaly == (kind == "anomaly"))))
         for part, kind in itertools.product(np.unique(domain), ("normal", "anomaly"))

@@ -214,6 +214,9 @@ class EvaluateConfig:
     pixel_sigma : float
         Pixel metrics: Gaussian blur of a map enlarged to the size that the network saw, in its pixels (4: as the public code of
         PatchCore and PaDiM does; 0: none).
+    oracle : bool
+        Rules without domains: ``f1_oracle`` in ``metrics.json`` and ``results --sections``, the best F1 that a threshold chosen on
+        the test labels could have had: an upper bound, no result.
     """
 
     rule: str = "dcase2023"
@@ -225,6 +228,7 @@ class EvaluateConfig:
     n_bootstrap: int = 400
     report_clips: int = 2
     pixel_sigma: float = 4.0
+    oracle: bool = False
 
 
 @configclass

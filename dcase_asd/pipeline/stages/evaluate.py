@@ -128,6 +128,7 @@ class EvaluateStage(Stage):
             decisions=decisions[decisions["clip_id"].isin(clips)],
             n_bootstrap=config["n_bootstrap"],
             reference=next((c for c in config["comparators"] if c in shown), None),
+            oracle=config["oracle"],
             provenance=provenance,
         )
         out.mkdir(parents=True, exist_ok=True)
