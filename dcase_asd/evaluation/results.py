@@ -3,9 +3,10 @@
 Values are fractions, not percent. Keys of section values: the rule's term keys (``auc_source``, ``auc_target``, ``pauc`` ...),
 ``auc`` (all clips of the section), ``average_precision``, ``precision_base`` and ``f1_trivial`` (what chance and "always anomaly"
 give); where decisions were given, ``precision``, ``recall``, ``f1`` (all clips) and the same with ``_source`` and ``_target``
-(that domain's own clips); under rules without domains also ``false_alarm_rate`` and, asked for by name, ``f1_oracle``, the best F1
-that a threshold fitted to the test labels reaches: an upper bound, never a result; where maps and masks are known, ``pixel_auroc``,
-``pixel_aupro`` and their bounds ``pixel_auroc_error``, ``pixel_aupro_error``. A key without its input is absent, never NaN.
+(that domain's own clips); under rules without domains also ``false_alarm_rate`` and, if asked for by name, ``f1_oracle``, the
+best F1 that a threshold fitted to the test labels reaches: an upper bound, never a result; where maps and masks are known,
+``pixel_auroc``, ``pixel_aupro`` and their bounds ``pixel_auroc_error``, ``pixel_aupro_error``. A key without its input is absent,
+never NaN.
 """
 
 from __future__ import annotations

@@ -215,8 +215,8 @@ class EvaluateConfig:
         Pixel metrics: Gaussian blur of a map enlarged to the size that the network saw, in its pixels (4: as the public code of
         PatchCore and PaDiM does; 0: none).
     oracle : bool
-        Rules without domains: ``f1_oracle`` in ``metrics.json`` and ``results --sections``, the best F1 that a threshold chosen on
-        the test labels could have had: an upper bound, no result.
+        Rules without domains: adds ``f1_oracle`` to ``metrics.json`` and ``results --sections``, the best F1 that a threshold
+        chosen on the test labels could have had: an upper bound, no result.
     """
 
     rule: str = "dcase2023"
