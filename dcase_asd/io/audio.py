@@ -129,8 +129,10 @@ def _unreadable(path: str | os.PathLike[str], error: Exception) -> AudioError:
 
 
 def _native(path: str | os.PathLike[str]) -> str | bytes:
+    # libsndfile takes "-" for standard input
+    name = os.path.join(os.curdir, "-") if os.fspath(path) == "-" else os.fspath(path)  # noqa: PTH118 - pathlib drops the dot
     # names on Unix are bytes of any kind, and soundfile encodes text strictly; on Windows bytes would be of the code page
-    return os.fspath(path) if os.name == "nt" else os.fsencode(path)
+    return name if os.name == "nt" else os.fsencode(name)
 
 
 def truncation(path: Path) -> str:

@@ -192,16 +192,18 @@ def _walk(folder: Path, skipped: list[Skipped]) -> Iterator[Path]:
         skipped.append(Skipped(printable(error.filename), f"the folder cannot be read ({error.strerror})"))
 
     for place, folders, files in os.walk(folder, onerror=closed):
-        folders.sort()
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
         yield from (Path(place) / name for name in sorted(files))
 
 
 def _of_file(path: Path) -> Recording | Skipped:
     try:
-        header = read_header(path)
+        header, cut = read_header(path), truncation(path)
     except AudioError as error:
         return Skipped.because(printable(path), error)
-    if cut := truncation(path):
+    except OSError as error:  # it went between one look and the next
+        return Skipped(printable(path), f"cannot be opened ({error.strerror or error})")
+    if cut:
         return Skipped(printable(path), f"{cut}; copy it again")
     if header.n_samples < 1:
         return Skipped(printable(path), "no samples in it")

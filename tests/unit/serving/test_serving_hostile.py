@@ -253,6 +253,48 @@ def test_tables_and_pages_that_cannot_be_written(bundle: Path, normals: Path, tm
         assert (code, "cannot be written" in message) == (2, True)
 
 
+def test_no_table_or_page_over_a_recording(bundle: Path, write: Write, tmp_path: Path, capsys: Capture) -> None:
+    """``score BUNDLE --csv *.wav`` put the table in the first recording's place, and the recording was gone."""
+    one, two = write("a.wav", machine(61)), write("b.wav", machine(62))
+    odd = tmp_path / "ohne Endung"
+    odd.write_bytes(one.read_bytes())
+    kept = {path: path.read_bytes() for path in (one, two, odd, bundle)}
+    for option in ("--csv", "--report"):
+        for target, others in ((one, (two,)), (odd, (odd, two)), (tmp_path / "neu.WAV", (two,)), (bundle, (two,))):
+            code, message = refused(capsys, "score", bundle, *others, option, target)
+            assert (code, f"{option} {target}: would be written over" in message) == (2, True)
+    assert "both" in refused(capsys, "score", bundle, one, "--csv", tmp_path / "x", "--report", f"{tmp_path}/./x")[1]
+    with zipfile.ZipFile(bundle) as archive:
+        archive.extractall(tmp_path / "bündel")
+    code, message = refused(capsys, "score", tmp_path / "bündel", one, "--csv", tmp_path / "bündel" / "x.csv")
+    assert (code, "lies in the bundle" in message) == (2, True)
+    assert {path: path.read_bytes() for path in kept} == kept
+    assert not (tmp_path / "x").exists()
+    # a table that is there, and one beside the recordings, are written
+    for _ in range(2):
+        assert run(capsys, "score", bundle, tmp_path / "a.wav", "--csv", tmp_path / "t.csv")[0] == 0
+
+
+def test_a_dash_is_a_name(bundle: Path, write: Write, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """libsndfile took it for standard input, and the rest was not delivered."""
+    good = write("gut.wav", machine(61))
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run(capsys, "score", bundle, "-", good)
+    assert (code, len(out.splitlines())) == (1, 2)
+    assert "not scored: -: cannot be opened (No such file or directory)" in err
+    good.rename("-")
+    assert run(capsys, "score", bundle, "-")[0] == 0
+
+
+def test_hidden_folders_are_passed_over(fitted: Scorer, write: Write, tmp_path: Path) -> None:
+    """A recycle bin's recordings were fitted on and scored."""
+    for name in (".Trash-0/a.wav", "tief/.git/b.wav", "tief/._c.wav", "tief/d.wav"):
+        write(f"ordner/{name}", machine(61))
+    assert [Path(name).name for name in fitted.score(tmp_path / "ordner")["file"]] == ["d.wav"]
+    # one that is named by itself is meant
+    assert len(fitted.score(tmp_path / "ordner" / ".Trash-0")) == 1
+
+
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="permissions do not bind root")
 def test_a_folder_that_may_not_be_written_to(bundle: Path, normals: Path, tmp_path: Path, capsys: Capture) -> None:
     closed = tmp_path / "zu"
