@@ -190,7 +190,7 @@ def select_channel(waveform: NDArray[np.float32], channel: str) -> NDArray[np.fl
     """
     if channel == "mean":
         return np.asarray(waveform[0] if len(waveform) == 1 else waveform.mean(axis=0), dtype=np.float32)
-    if not channel.isdigit() or int(channel) >= len(waveform):
+    if not channel.isdecimal() or int(channel) >= len(waveform):
         raise AudioError(
             f"channel {channel!r} asked for, the recording has {len(waveform)}; use 'mean' or 0..{len(waveform) - 1}"
         )

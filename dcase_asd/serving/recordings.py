@@ -141,10 +141,20 @@ def find(sources: Sources, *, sample_rate_hz: int | None = None) -> Found:
 
 
 def several(sources: Sources) -> Sequence[Any]:
-    """Return what is given as a list, a single item as a list of one; a generator is read here, once."""
+    """Return what is given as a list, a single item as a list of one; a generator is read here, once.
+
+    Raises
+    ------
+    UsageError
+        If it is anything but paths and arrays.
+    """
     if isinstance(sources, (str, os.PathLike, np.ndarray)):
         return [sources]
-    return list(sources)
+    items = list(sources) if isinstance(sources, Iterable) and not isinstance(sources, bytes) else [sources]
+    for item in items:
+        if not isinstance(item, (str, os.PathLike, np.ndarray)):
+            raise UsageError(f"recordings: expected paths or numpy arrays, got {item!r:.60} of {type(item)}")
+    return items
 
 
 def refuse_labelled(sources: Sources) -> None:
@@ -214,8 +224,10 @@ def _of_array(array: NDArray[Any], *, name: str, sample_rate_hz: int | None) -> 
     if sample_rate_hz is None or sample_rate_hz < 1:
         raise UsageError(f"{name}: arrays need sample_rate_hz, got {sample_rate_hz}")
     if array.ndim not in (1, 2) or array.size == 0 or array.dtype.kind != "f":
+        remedy = f"; divide by {-np.iinfo(array.dtype).min} as float" if array.dtype.kind == "i" else ""
         raise UsageError(
             f"{name}: expected floating-point samples [sample] or [channel, sample] in -1..1, got {array.dtype} {array.shape}"
+            f"{remedy}"
         )
     waveform = np.atleast_2d(np.asarray(array, dtype=np.float32))
     if len(waveform) > waveform.shape[1]:

@@ -16,7 +16,7 @@ from dcase_asd.serving.learning.fitting import Normals, Segments, fit_model
 from dcase_asd.serving.learning.gathering import Gathered, check, cut, embedded, gather, strangers, windows_of
 from dcase_asd.serving.model import Fronts, Model, WindowScore
 from dcase_asd.serving.recordings import Recording, Skipped, Sources, Window, find, windows
-from dcase_asd.serving.settings import resolve
+from dcase_asd.serving.settings import check_parameters, has_pretrained, resolve
 from dcase_asd.serving.verdict import COLUMNS, Verdict
 from dcase_asd.serving.where import locate
 
@@ -129,12 +129,12 @@ class Scorer:
         UsageError
             If a parameter is out of range, or a recording is a normal one and another machine's at once.
         """
-        if not 0.0 < self.false_alarms < 1.0:
-            raise UsageError(f"false_alarms: expected a share between 0 and 1, got {self.false_alarms}")
+        check_parameters(false_alarms=self.false_alarms, channel=self.channel, seed=self.seed)
+        has_weights = has_pretrained(self.weights)
         budget = Budget.start(minutes)
         found = gather(normals, also=also, others=others, sample_rate_hz=sample_rate_hz, channel=self.channel)
         check(found)
-        advice = self._advice(found)
+        advice = self._advice(found, has_weights=has_weights)
         config = resolve(advice.model)
         pieces = {domain: cut(seen, config) for domain, seen in found.seen.items()}
         others_cut = strangers(found, config)
@@ -227,15 +227,13 @@ class Scorer:
 
         return load_scorer(cls, path)
 
-    def _advice(self, found: Gathered) -> Advice:
-        from dcase_asd.extractors.efficientat import EfficientAt
-
+    def _advice(self, found: Gathered, *, has_weights: bool) -> Advice:
         seen: Mapping[str, Look] = found.seen
         advice = advise(
             seen["source"],
             also=seen.get("target"),
             others=found.others,
-            has_weights=EfficientAt.available(self.weights),
+            has_weights=has_weights,
             weights=self.weights,
         )
         return advice if self.config is None else Advice(dict(self.config), (*advice.lines[:1], "The model is the given one."))

@@ -51,7 +51,7 @@ def gather(
         For arrays without a rate or of a wrong shape, and folders of normals that say that not all in them is normal.
     """
     conditions = {"source": normals, "target": also, "others": others}
-    given = {name: several(sources) for name, sources in conditions.items() if sources is not None}
+    given = {name: several(sources) for name, sources in conditions.items() if sources is not None or name == "source"}
     for name in given.keys() - {"others"}:
         refuse_labelled(given[name])
     found = {name: find(sources, sample_rate_hz=sample_rate_hz) for name, sources in given.items()}

@@ -275,3 +275,32 @@ def test_wrong_models(normals: Path) -> None:
     ):
         with pytest.raises(ConfigError, match=text):
             Scorer(config={**KNN, **change}).fit(normals)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "text"),
+    [
+        ({"false_alarms": "1/100"}, "false_alarms: expected a share between 1e-06 and 1, got '1/100'"),
+        ({"false_alarms": 1e-30}, "false_alarms: expected"),
+        ({"false_alarms": float("nan")}, "false_alarms: expected"),
+        ({"channel": 0}, "channel: expected 'mean' or a channel's number as text such as '0', got 0"),
+        ({"channel": "\u00b2"}, "channel: expected"),
+        ({"seed": None}, "seed: expected a number from 0, got None"),
+        ({"seed": -1}, "seed: expected"),
+        ({"weights": "nowhere é.pt"}, "no such file: nowhere é.pt"),
+        ({"weights": __file__}, "has [0-9]+ bytes, at least"),
+    ],
+)
+def test_wrong_parameters(parameters: dict[str, object], text: str, normals: Path) -> None:
+    """They came back as errors of numpy or json, the last one after all was learnt; missing weights as another model."""
+    with pytest.raises(UsageError, match=text):
+        Scorer(**parameters).fit(normals)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("sources", [None, 3, [0.5, 0.25], b"x.wav", [None]])
+def test_what_is_no_recording(sources: object, fitted: Scorer) -> None:
+    for call in (fitted.score, Scorer(false_alarms=0.3).fit):
+        with pytest.raises(UsageError, match="expected paths or numpy arrays, got"):
+            call(sources)  # type: ignore[operator]
+    with pytest.raises(UsageError, match="divide by 32768 as float"):
+        fitted.score(np.ones(16000, dtype=np.int16), sample_rate_hz=16000)
