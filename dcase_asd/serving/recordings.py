@@ -140,7 +140,7 @@ def find(sources: Sources, *, sample_rate_hz: int | None = None) -> Found:
     return Found(tuple(recordings), tuple(skipped), n_other)
 
 
-def several(sources: Sources) -> Sequence[Any]:
+def several(sources: object) -> Sequence[Any]:
     """Return what is given as a list, a single item as a list of one; a generator is read here, once.
 
     Raises

@@ -13,7 +13,7 @@ from dcase_asd.serving.learning.budget import Budget
 from dcase_asd.serving.learning.calibration import Calibration, calibrate, score_unheard
 from dcase_asd.serving.learning.exposure import expose
 from dcase_asd.serving.learning.fitting import Normals, Segments, fit_model
-from dcase_asd.serving.learning.gathering import Gathered, check, cut, embedded, gather, strangers, windows_of
+from dcase_asd.serving.learning.gathering import Gathered, check, cut, embedded, gather, strangers, windows_of, without_copies
 from dcase_asd.serving.model import Fronts, Model, WindowScore
 from dcase_asd.serving.recordings import Recording, Skipped, Sources, Window, find, windows
 from dcase_asd.serving.settings import check_parameters, has_pretrained, resolve
@@ -178,7 +178,11 @@ class Scorer:
         if not any(pieces.values()):
             reasons = "; ".join(seen.reasons for seen in found.seen.values())
             raise AudioError(f"no usable recording to add ({found.skipped[0] if found.skipped else reasons})")
-        self._fit(model.fronts, (before + embedded(model.fronts, pieces, found.skipped)).sorted(), found.skipped, {})
+        together = before + embedded(model.fronts, pieces, found.skipped)
+        total = without_copies(together, found.skipped, n_before=len(before.names))
+        if len(total.names) == len(before.names):
+            raise AudioError(f"no usable recording to add ({found.skipped[-1]})")
+        self._fit(model.fronts, total.sorted(), found.skipped, {})
         return self
 
     def score(self, sources: Sources, *, sample_rate_hz: int | None = None) -> pd.DataFrame:

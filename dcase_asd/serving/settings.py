@@ -152,7 +152,7 @@ def check_parameters(*, false_alarms: object, channel: object, seed: object) -> 
         raise UsageError(f"false_alarms: expected a share between {_LEAST_RATE:g} and 1, got {false_alarms!r}")
     if channel != "mean" and not (isinstance(channel, str) and channel.isdecimal()):
         raise UsageError(f"channel: expected 'mean' or a channel's number as text such as '0', got {channel!r}")
-    if not isinstance(seed, Integral) or isinstance(seed, bool) or int(seed) < 0:
+    if not isinstance(seed, Integral) or int(seed) < 0:
         raise UsageError(f"seed: expected a number from 0, got {seed!r}")
 
 
