@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import platform
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
     S = TypeVar("S", bound=Scorer)
 
+T = TypeVar("T")
+
 __all__ = ["load_scorer", "save_scorer"]
 
 
@@ -51,8 +54,8 @@ def save_scorer(scorer: Scorer, path: str | os.PathLike[str]) -> None:
         save_tensors(folder / "normals.safetensors", _normals_tensors(normals, model.bands))
         write_json(folder / "provenance.json", _provenance(normals))
         write_text(folder / "README.md", _card(scorer, calibration, normals))
-        write_json(
-            folder / bundle.CONFIG,
+        bundle.write_config(
+            folder,
             {
                 "format": bundle.FORMAT,
                 "format_version": bundle.VERSION,
@@ -96,16 +99,16 @@ def _restore(cls: type[S], folder: Path, record: dict[str, Any]) -> S:
     model = Model(
         fronts,
         {name: load_detector(folder / "members" / name) for name in config.members},
-        {name: Standardiser(**record["standardisers"][name]) for name in config.members},
+        {name: _numbers(Standardiser, record["standardisers"][name]) for name in config.members},
     )
     normals, model.bands = _normals(load_tensors(folder / "normals.safetensors"), fronts)
     scores = load_tensors(folder / "calibration.safetensors")
     calibration = Calibration(
         scores["scores"],
         scores["target"],
-        Threshold(**record["threshold"]),
+        _numbers(Threshold, record["threshold"]),
         float(record["wanted_rate"]),
-        {name: Threshold(**own) for name, own in record["thresholds"].items()},
+        {name: _numbers(Threshold, own) for name, own in record["thresholds"].items()},
         scores.get("unheard"),
     )
     scorer._state = (model, calibration, normals)
@@ -113,6 +116,16 @@ def _restore(cls: type[S], folder: Path, record: dict[str, Any]) -> S:
     scorer.advice_ = tuple(record["sentences"])
     scorer.skipped_ = ()
     return scorer
+
+
+def _numbers(cls: Callable[..., T], values: dict[str, Any]) -> T:
+    """Make a dataclass of numbers; raises ``ValueError`` for text in their place, that would fail when it is used."""
+    made = cls(**values)
+    for field in dataclasses.fields(made):  # type: ignore[arg-type]
+        value = getattr(made, field.name)
+        if field.type in {"float", "int"} and (isinstance(value, bool) or not isinstance(value, (int, float))):
+            raise ValueError(f"{field.name}: {value!r} is no number")
+    return made
 
 
 def _calibration_tensors(calibration: Calibration) -> dict[str, NDArray[Any]]:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -28,8 +29,22 @@ def bundle(fitted: Scorer, tmp_path: Path) -> Path:
 
 
 def rewrite(bundle: Path, **changes: object) -> None:
+    """Change a bundle's record as another writer would: without a digest."""
     config = json.loads((bundle / "config.json").read_text())
+    config.pop("sha256", None)
     (bundle / "config.json").write_text(json.dumps(config | changes))
+
+
+def replace_text(bundle: Path, pattern: str, new: str) -> None:
+    path = bundle / "config.json"
+    text, n = re.subn(pattern, new, path.read_text(encoding="utf-8"), count=1)
+    assert n == 1
+    path.write_text(text, encoding="utf-8")
+
+
+def threshold_of(bundle: Path, **changes: object) -> dict[str, object]:
+    config = json.loads((bundle / "config.json").read_text())
+    return {**config["threshold"], **changes}
 
 
 @pytest.mark.parametrize("name", ["Bündel é", "Bündel é.zip"])
@@ -90,6 +105,10 @@ def test_nothing_executable_and_no_recordings_inside(bundle: Path) -> None:
         (lambda b: rewrite(b, threshold={"value": 1}), "does not fit"),
         (lambda b: rewrite(b, model={"fronts": {}, "members": {}}), "cannot be used"),
         (lambda b: rewrite(b, parameters={"evil": 1}), "does not fit"),
+        (lambda b: rewrite(b, threshold=threshold_of(b, value="high")), "value: 'high' is no number"),
+        (lambda b: rewrite(b, threshold=threshold_of(b, value=float("nan"))), "NaN is no number of JSON"),
+        (lambda b: replace_text(b, '"value": [0-9]', '"value": 7'), "config.json is not what was written"),
+        (lambda b: replace_text(b, "expect 1 in", "expect 9 in"), "config.json is not what was written"),
     ],
 )
 def test_bad_bundles_are_refused_with_a_reason(bundle: Path, damage: Callable[[Path], object], text: str) -> None:
