@@ -33,6 +33,7 @@ __all__ = [
     "CONFIG",
     "FORMAT",
     "VERSION",
+    "alone",
     "is_bundle",
     "opened",
     "read_config",
@@ -67,7 +68,7 @@ def written(path: str | os.PathLike[str]) -> Iterator[Path]:
         If ``path`` exists and is no bundle, or cannot be written to.
     """
     refuse_target(path)
-    target = Path(path)
+    target = Path(path).resolve()  # through a link: what it leads to is replaced, and it stays
     target.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
@@ -76,10 +77,42 @@ def written(path: str | os.PathLike[str]) -> Iterator[Path]:
             _zip(folder, target)
             return
         folder.chmod(0o755)
-        remove_tree(target)
-        folder.rename(target)
+        _swap(folder, target)
     finally:
         remove_tree(folder)
+
+
+def _swap(folder: Path, target: Path) -> None:
+    """Put a folder in another's place; stopped anywhere, there is the old one or the new one, whole."""
+    aside = folder.with_name(f"{folder.name}.old")
+    try:
+        if target.exists():
+            target.rename(aside)
+        folder.rename(target)
+    finally:
+        if not target.exists():
+            aside.rename(target)
+        remove_tree(aside)
+
+
+@contextlib.contextmanager
+def alone(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Wait for another process that changes a bundle, and keep others waiting: of two updates at once, neither is lost."""
+    if os.name == "nt" or not Path(path).exists():  # no such locks there; what is missing is said by the reader
+        yield
+        return
+    import fcntl
+
+    while True:
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            # the one that was waited for has put another in its place
+            if os.path.samestat(os.fstat(handle), Path(path).stat()):
+                yield
+                return
+        finally:
+            os.close(handle)
 
 
 def refuse_target(path: str | os.PathLike[str]) -> None:

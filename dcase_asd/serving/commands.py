@@ -13,7 +13,7 @@ import click
 from dcase_asd import config as configs
 from dcase_asd.errors import UsageError
 from dcase_asd.io.atomic import open_atomic, refuse_unwritable
-from dcase_asd.serving.bundle import refuse_target
+from dcase_asd.serving.bundle import alone, refuse_target
 from dcase_asd.serving.recordings import SUFFIXES
 from dcase_asd.serving.scorer import COLUMNS, Scorer, Verdict
 
@@ -47,8 +47,9 @@ def update_command(path: str, normals: Sequence[str], *, also: Sequence[str], ou
     if not normals and not also:
         raise UsageError("nothing to add: give recordings, or --also recordings of the second condition")
     refuse_target(out or path)
-    scorer = Scorer.load(path).set_params(verbose=True).update(normals, also=also or None)
-    scorer.save(out or path)
+    with alone(path):
+        scorer = Scorer.load(path).set_params(verbose=True).update(normals, also=also or None)
+        scorer.save(out or path)
     _tell_rest(scorer, out or path)
 
 

@@ -198,3 +198,46 @@ def test_pretrained_weights_travel_without_their_path(write: Write, tmp_path: Pa
     pd.testing.assert_frame_equal(loaded.score([machine(9, seconds=1.0)], sample_rate_hz=16000), expected, check_exact=True)
     loaded.save(tmp_path / "c")
     Scorer.load(tmp_path / "c")
+
+
+def test_an_interrupted_save_leaves_the_bundle_that_was_there(
+    bundle: Path, fitted: Scorer, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It had been removed before the new one took its place."""
+    rename = Path.rename
+
+    def interrupted(self: Path, target: Path) -> Path:
+        if self.name.startswith(f".{bundle.name}.") and not self.name.endswith(".old"):
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        fitted.save(bundle)
+    monkeypatch.undo()
+    assert Scorer.load(bundle).threshold_ == fitted.threshold_
+    assert list(bundle.parent.iterdir()) == [bundle]
+
+
+def test_a_link_to_a_bundle_stays_one(bundle: Path, fitted: Scorer, tmp_path: Path) -> None:
+    """The folder could not be removed through the link, and the error was the system's."""
+    link = tmp_path / "link"
+    link.symlink_to(bundle, target_is_directory=True)
+    before = bundle.stat().st_ino
+    fitted.save(link)
+    assert (link.is_symlink(), bundle.stat().st_ino != before) == (True, True)
+    assert Scorer.load(link).threshold_ == fitted.threshold_
+
+
+@pytest.mark.parametrize("name", ["b", "b.zip"])
+def test_of_two_updates_at_once_none_is_lost(name: str, fitted: Scorer, write: Write, tmp_path: Path) -> None:
+    """Both said that they had added a recording; one had, over the other's."""
+    path = tmp_path / name
+    fitted.save(path)
+    new = [write(f"neu {i} é.wav", machine(90 + i)) for i in range(2)]
+    command = [sys.executable, "-m", "dcase_asd", "update", str(path)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    running = [subprocess.Popen([*command, str(one)], env=environment, stdout=subprocess.DEVNULL) for one in new]
+    assert [one.wait() for one in running] == [0, 0]
+    names = Scorer.load(path)._fitted()[2].names
+    assert (len(names), set(map(str, new)) <= set(names)) == (14, True)
