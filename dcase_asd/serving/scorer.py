@@ -83,6 +83,23 @@ class Scorer:
         self.config = config
         self.verbose = verbose
 
+    def __repr__(self) -> str:
+        """Return the parameters that are not the default, as scikit-learn does."""
+        known = inspect.signature(type(self)).parameters
+        return f"Scorer({', '.join(f'{k}={v!r}' for k, v in self.get_params().items() if v != known[k].default)})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy in another process needs (joblib); to keep a scorer, save it."""
+        from dcase_asd.serving.storage import packed
+
+        return packed(self)
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        """Take what :meth:`__getstate__` returned."""
+        from dcase_asd.serving.storage import unpack
+
+        unpack(self, state)
+
     def get_params(self, deep: bool = True) -> dict[str, Any]:  # noqa: ARG002 - scikit-learn's signature
         """Return the constructor's parameters."""
         return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}

@@ -6,7 +6,8 @@ import dataclasses
 import json
 import os
 import platform
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-__all__ = ["load_scorer", "save_scorer"]
+__all__ = ["load_scorer", "packed", "save_scorer", "unpack"]
 
 
 def save_scorer(scorer: Scorer, path: str | os.PathLike[str]) -> None:
@@ -87,6 +88,28 @@ def load_scorer(cls: type[S], path: str | os.PathLike[str]) -> S:
             raise FormatError(f"{name}: cannot be used ({error})") from error
         except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError, IndexError) as error:
             raise FormatError(f"{name}: {bundle.CONFIG} does not fit its files ({error!r}); make the bundle again") from error
+
+
+def packed(scorer: Scorer) -> dict[str, Any]:
+    """Return a scorer's state for a copy in another process: parameters and, if it is fitted, the bytes of its bundle."""
+    state: dict[str, Any] = {"parameters": scorer.get_params()}
+    if hasattr(scorer, "_state"):
+        with tempfile.TemporaryDirectory(prefix="dcase_asd_bundle_") as folder:
+            path = Path(folder) / "packed.zip"
+            save_scorer(scorer, path)
+            state |= {"bundle": path.read_bytes(), "skipped": scorer.skipped_}
+    return state
+
+
+def unpack(scorer: Scorer, state: Mapping[str, Any]) -> None:
+    """Give a scorer the state that :func:`packed` took."""
+    if "bundle" in state:
+        with tempfile.TemporaryDirectory(prefix="dcase_asd_bundle_") as folder:
+            path = Path(folder) / "packed.zip"
+            path.write_bytes(state["bundle"])
+            vars(scorer).update(vars(load_scorer(type(scorer), path)))
+        scorer.skipped_ = state["skipped"]
+    vars(scorer).update(state["parameters"])
 
 
 def _restore(cls: type[S], folder: Path, record: dict[str, Any]) -> S:

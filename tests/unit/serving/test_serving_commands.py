@@ -72,6 +72,8 @@ def test_wrong_bundles_and_empty_folders(normals: Path, tmp_path: Path, capsys: 
     assert (code, "no usable normal recording" in err) == (1, True)
     code, _, err = run(capsys, "score", tmp_path / "leer", normals)
     assert (code, "it is no bundle of dcase_asd" in err) == (1, True)
+    code, _, err = run(capsys, "info", tmp_path / "pumpe.bundle")  # the answer was a list of every plug-in
+    assert (code, err) == (1, f"error: {tmp_path}/pumpe.bundle: no such bundle; make one with dcase-asd fit\n")
     run(capsys, "fit", normals, "-o", tmp_path / "b")
     code, _, err = run(capsys, "score", tmp_path / "b", tmp_path / "leer")
     assert (code, "no recordings in" in err) == (2, True)

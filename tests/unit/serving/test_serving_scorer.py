@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import copy
+import multiprocessing
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -304,3 +306,17 @@ def test_what_is_no_recording(sources: object, fitted: Scorer) -> None:
             call(sources)  # type: ignore[operator]
     with pytest.raises(UsageError, match="divide by 32768 as float"):
         fitted.score(np.ones(16000, dtype=np.int16), sample_rate_hz=16000)
+
+
+def test_a_scorer_in_another_process(fitted: Scorer, write: Write) -> None:
+    """A fitted one could not be pickled, and the error named a function of the features."""
+    files = [write("é.wav", machine(61, fault=True)), write("kaputt.wav", machine(62))]
+    files[1].write_bytes(b"RIFF")
+    expected = fitted.score(files)
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        found = pool.apply(fitted.score, (files,))
+    pd.testing.assert_frame_equal(found, expected, check_exact=True)
+    twin = copy.deepcopy(fitted.set_params(verbose=False))
+    assert (twin.get_params(), twin.advice_, twin.skipped_) == (fitted.get_params(), fitted.advice_, fitted.skipped_)
+    assert not hasattr(copy.copy(Scorer(seed=3)), "_state")
+    assert repr(Scorer(seed=3, false_alarms=0.01)) == "Scorer(seed=3)"
