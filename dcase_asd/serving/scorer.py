@@ -16,7 +16,7 @@ from dcase_asd.serving.learning.fitting import Normals, Segments, fit_model
 from dcase_asd.serving.learning.gathering import Gathered, check, cut, embedded, gather, strangers, windows_of, without_copies
 from dcase_asd.serving.model import Fronts, Model, WindowScore
 from dcase_asd.serving.recordings import Recording, Skipped, Sources, Window, find, windows
-from dcase_asd.serving.settings import check_parameters, has_pretrained, resolve
+from dcase_asd.serving.settings import check_parameters, has_pretrained, missing_weights, resolve
 from dcase_asd.serving.verdict import COLUMNS, Verdict
 from dcase_asd.serving.where import locate
 
@@ -159,7 +159,7 @@ class Scorer:
         fronts = Fronts(config, channel=self.channel)
         fronts.recorded_hz = min(rate for seen in found.seen.values() for rate in seen.rates_hz)
         fronts.observe(sorted(pieces["source"], key=lambda w: (w.recording.name, w.start)))
-        self._advice_given = (*advice.lines, *decisions)
+        self._advice_given = (*advice.lines, *missing_weights(has_weights=has_weights), *decisions)
         heard = embedded(fronts, pieces, found.skipped).sorted()
         folded: dict[int, dict[str, Segments]] = {}
         if fronts.pending:

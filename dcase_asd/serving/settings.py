@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import field
 from numbers import Integral, Real
@@ -14,7 +15,7 @@ from dcase_asd.errors import ConfigError, UsageError, nearest
 from dcase_asd.features.base import Feature
 from dcase_asd.scores.pooling import methods
 
-__all__ = ["MemberConfig", "ModelConfig", "check_parameters", "has_pretrained", "make", "resolve", "trains"]
+__all__ = ["MemberConfig", "ModelConfig", "check_parameters", "has_pretrained", "make", "missing_weights", "resolve", "trains"]
 
 # one alarm in a million normal recordings; no collection of recordings can show less
 _LEAST_RATE = 1e-6
@@ -138,6 +139,17 @@ def has_pretrained(weights: str) -> bool:
     if weights:
         find_checkpoint(weights, EfficientAt.published, owner="weights")
     return EfficientAt.available(weights)
+
+
+def missing_weights(*, has_weights: bool) -> tuple[str, ...]:
+    """Say that the folder named in the environment does not hold the pretrained network, if so."""
+    from dcase_asd.extractors._shared.waveform_networks import WEIGHTS_VARIABLE
+    from dcase_asd.extractors.efficientat import EfficientAt
+
+    if has_weights or not os.environ.get(WEIGHTS_VARIABLE, ""):
+        return ()
+    # the folder itself is not named: the sentence goes into the bundle
+    return (f"No pretrained network: no whole {EfficientAt.published.file} lies in the folder that ${WEIGHTS_VARIABLE} names.",)
 
 
 def check_parameters(*, false_alarms: object, channel: object, seed: object) -> None:

@@ -320,3 +320,15 @@ def test_a_scorer_in_another_process(fitted: Scorer, write: Write) -> None:
     assert (twin.get_params(), twin.advice_, twin.skipped_) == (fitted.get_params(), fitted.advice_, fitted.skipped_)
     assert not hasattr(copy.copy(Scorer(seed=3)), "_state")
     assert repr(Scorer(seed=3, false_alarms=0.01)) == "Scorer(seed=3)"
+
+
+def test_weights_that_are_not_where_the_environment_says(normals: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The plain model was fitted without a word of it."""
+    monkeypatch.setenv("DCASE_ASD_WEIGHTS", str(tmp_path / "gewichte é"))
+    files = sorted(normals.iterdir())[:3]
+    told = [line for line in Scorer(false_alarms=0.3).fit(files).advice_ if line.startswith("No pretrained network")]
+    assert told == [
+        f"No pretrained network: $DCASE_ASD_WEIGHTS is {tmp_path}/gewichte é, and no whole mn04_as_mAP_432.pt lies there."
+    ]
+    monkeypatch.delenv("DCASE_ASD_WEIGHTS")
+    assert "No pretrained" not in " ".join(Scorer(false_alarms=0.3).fit(files).advice_)
