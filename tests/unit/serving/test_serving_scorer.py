@@ -327,8 +327,7 @@ def test_weights_that_are_not_where_the_environment_says(normals: Path, tmp_path
     monkeypatch.setenv("DCASE_ASD_WEIGHTS", str(tmp_path / "gewichte é"))
     files = sorted(normals.iterdir())[:3]
     told = [line for line in Scorer(false_alarms=0.3).fit(files).advice_ if line.startswith("No pretrained network")]
-    assert told == [
-        f"No pretrained network: $DCASE_ASD_WEIGHTS is {tmp_path}/gewichte é, and no whole mn04_as_mAP_432.pt lies there."
-    ]
+    assert len(told) == 1
+    assert "no whole mn04_as_mAP_432.pt lies in the folder that $DCASE_ASD_WEIGHTS names" in told[0]
     monkeypatch.delenv("DCASE_ASD_WEIGHTS")
     assert "No pretrained" not in " ".join(Scorer(false_alarms=0.3).fit(files).advice_)
