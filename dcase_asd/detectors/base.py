@@ -132,6 +132,8 @@ class Detector(ABC, Generic[C]):
 
     def __init__(self, config: C) -> None:
         self.config = config
+        #: SHA-256 of the files of pretrained weights that the fit read, by network; stands in the saved ``config.json``.
+        self.pretrained_sha256: dict[str, str] = {}
 
     def require(self) -> None:
         """Raise what :meth:`fit` or its like will raise for want of a file from outside; cheap, asked before any work."""
@@ -254,10 +256,12 @@ def require_fitted(value: Any, owner: object) -> Any:
 
 
 def save_detector(folder: str | os.PathLike[str], name: str, detector: Detector[Any]) -> None:
-    """Write ``tensors.safetensors`` and then ``config.json`` (registered name and resolved configuration)."""
+    """Write ``tensors.safetensors`` and then ``config.json`` (registered name, resolved configuration, hashes of weights)."""
     target = Path(folder)
     save_tensors(target / "tensors.safetensors", detector.state())
-    write_json(target / "config.json", {"kind": "detector", "name": name, "config": configs.to_dict(detector.config)})
+    record = {"kind": "detector", "name": name, "config": configs.to_dict(detector.config)}
+    read = {"pretrained_sha256": detector.pretrained_sha256} if detector.pretrained_sha256 else {}
+    write_json(target / "config.json", record | read)
 
 
 def load_detector(folder: str | os.PathLike[str]) -> Detector[Any]:
@@ -266,9 +270,10 @@ def load_detector(folder: str | os.PathLike[str]) -> Detector[Any]:
     try:
         record = json.loads((source / "config.json").read_text(encoding="utf-8"))
         plugin = registry.load("detectors", record["name"])
-        values = record["config"]
+        values, read = record["config"], dict(record.get("pretrained_sha256", {}))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise FormatError(f"{source}/config.json: not a saved detector ({error}); re-run stage 5") from error
     detector: Detector[Any] = plugin.implementation(configs.build(plugin.config, values, where=str(source / "config.json")))
     detector.load_state(load_tensors(source / "tensors.safetensors"))
+    detector.pretrained_sha256 = read
     return detector

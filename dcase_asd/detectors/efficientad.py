@@ -220,17 +220,22 @@ class EfficientAdDetector(PictureDetector[Config]):
         networks.set_bounds(held_out, quantiles=given.map_quantiles)
 
     def _teach(self, networks: EfficientAd, x: NDArray[np.float32], *, seed: int) -> None:
+        from pathlib import Path
+
         from dcase_asd.detectors._shared.distillation import distil, load_description
+        from dcase_asd.io.hashing import sha256_file
         from dcase_asd.networks.pdn import PatchDescription
 
-        given = self.config
+        given, self.pretrained_sha256 = self.config, {}
         if given.teacher == _RANDOM:
             return
         if given.teacher != _DISTIL:
             load_description(networks.teacher, given.teacher)
+            self.pretrained_sha256 = {"teacher": sha256_file(Path(given.teacher).expanduser())}
             return
         # padding has no weights of its own: distilled on the whole picture, used as configured
         network = PatchDescription(given.n_channels, size=given.size, padding=True, width=given.width)
         network.load_state_dict(networks.teacher.state_dict())
-        distil(network, x, n_outputs=given.n_channels, config=given.distil, seed=seed, workdir=self.workdir)
+        read = distil(network, x, n_outputs=given.n_channels, config=given.distil, seed=seed, workdir=self.workdir)
+        self.pretrained_sha256 = {given.distil.network: read} if read else {}
         networks.teacher.load_state_dict(network.state_dict())

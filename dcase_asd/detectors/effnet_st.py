@@ -117,7 +117,9 @@ class EffnetStudentDetector(PictureDetector[Config]):
 
     def build(self, shape: tuple[int, int, int]) -> PictureModel:
         """Return the networks for pictures of a shape, the teacher with its published weights."""
-        return self._networks(shape, weights=self.config.weights)
+        networks = self._networks(shape, weights=self.config.weights)
+        self.pretrained_sha256 = {self.config.network: networks.teacher.sha256} if networks.teacher.sha256 else {}
+        return networks
 
     def load_state(self, tensors: Mapping[str, NDArray[np.generic]]) -> None:
         """Take over what :meth:`state` returned, teacher included; its weights file is not needed."""

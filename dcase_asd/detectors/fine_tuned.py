@@ -101,5 +101,6 @@ class FineTunedClassifier(NetworkClassifier[Config]):
         if pretrained and config.weights != RANDOM:
             weights = find_weights(config.network, config.weights, download=config.download)
             state, where = read_state_dict(weights.path), str(weights.path)
+            self.pretrained_sha256 = {config.network: weights.sha256}
         backbone = build_backbone(config.network, last[-1:], weights=state, where=where)
         return FineTuned(backbone, trained=config.trained or last, input_size=config.input_size)

@@ -85,6 +85,7 @@ class ImageAutoencoder(ReconstructionDetector[PictureConfig]):
         encoder = getattr(network, "encoder", None)
         if isinstance(encoder, FrozenEncoder) and self.config.encoder_weights != RANDOM:
             found = find_weights(self.config.encoder, self.config.encoder_weights, download=False)
+            self.pretrained_sha256 = {self.config.encoder: found.sha256}
             name, layer = self._encoder()
             trained = build_backbone(name, [layer], weights=read_state_dict(found.path), where=str(found.path))
             encoder.backbone.load_state_dict(trained.state_dict())
@@ -140,6 +141,17 @@ class ImageAutoencoder(ReconstructionDetector[PictureConfig]):
                 "corpus make categories sections of one machine (mvtec: `together`) and set sections: together on the entry"
             )
         return np.searchsorted(self._classes, sections) if self.config.mixer else np.zeros(len(sections), dtype=np.int64)
+
+    def hold_out(
+        self, rows: TrainingRows, n_items: int, labels: NDArray[np.int64] | None, *, seed: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Hold whole clips out: the segments of one resemble each other, and thresholds are not to be set on what was seen."""
+        clips = np.concatenate([np.asarray(part).astype(str) for part in (rows.source_clip, rows.target_clip)])
+        names, first, clip_of = np.unique(clips, return_index=True, return_inverse=True)
+        if len(names) == n_items:  # pictures
+            return super().hold_out(rows, n_items, labels, seed=seed)
+        train, valid = super().hold_out(rows, len(names), None if labels is None else labels[first], seed=seed)
+        return np.flatnonzero(np.isin(clip_of, train)), np.flatnonzero(np.isin(clip_of, valid))
 
     def augmentation(self) -> Callable[[NDArray[np.float32], np.random.Generator], NDArray[np.float32]] | None:
         """Return the configured changes of training pictures."""

@@ -80,7 +80,10 @@ class Config:
 class Padim(Detector[Config]):
     """PaDiM on maps ``[segment, channel, h, w]``, all of one size; ``Scores.map`` has the distance at every position.
 
-    All domains are fitted on alike. The channels drawn are part of the state.
+    All domains are fitted on alike. The channels drawn are part of the state. Deviations from the paper and from Özcan and Özcan:
+    the map is not blurred before its largest value is taken unless ``blur`` says so (pixel metrics blur it in any case), and
+    coarser layers are joined as the extractor ``backbone`` does, bilinearly and after a mean over 3 x 3 positions that PaDiM does
+    not have (``neighbourhood: 1`` leaves it out).
     """
 
     incremental: ClassVar[bool] = True

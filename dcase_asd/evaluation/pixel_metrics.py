@@ -67,13 +67,14 @@ def pixel_values(
     low: float,
     high: float,
     sigma: float = MAP_SIGMA,
+    seen: tuple[int, int] | None = None,
     n_bins: int = 4096,
     n_bootstrap: int = 0,
     seed: int = 0,
 ) -> PixelResult:
     """Return pixel AUROC and AUPRO (up to a false-positive rate of 0.3), and notes on masks.
 
-    Maps are enlarged to their picture's size and blurred. Values are binned in equal steps of ``asinh``: the metrics depend on
+    Maps are blurred and enlarged to their picture's size. Values are binned in equal steps of ``asinh``: the metrics depend on
     the order alone, and steps that widen with the distance from 0 lose nothing to a long tail.
 
     Parameters
@@ -82,7 +83,9 @@ def pixel_values(
     low, high : float
         Range of all maps.
     sigma : float
-        Standard deviation of the blur, in pixels of the picture.
+        Standard deviation of the blur, in pixels of the size seen.
+    seen : tuple of int, optional
+        Height and width that the network saw; None: those of each picture.
     n_bins : int
     n_bootstrap : int
         Replicates of the bootstrap over pictures; 0: none.
@@ -105,7 +108,7 @@ def pixel_values(
         else:
             mask, note = read_mask(picture.mask, height=size.height, width=size.width)
             notes += [f"{picture.mask.name}: {note}"] if note else []
-        large = enlarge_map(picture.read_map(), height=size.height, width=size.width, sigma=sigma)
+        large = enlarge_map(picture.read_map(), height=size.height, width=size.width, sigma=sigma, seen=seen)
         histogram.add(np.arcsinh(large, out=large), mask)
     area, overlap = histogram.auroc(), histogram.aupro()
     found = {

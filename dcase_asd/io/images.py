@@ -44,6 +44,7 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 #: Largest picture that is decoded: pillow's own bound (a quarter GiB of RGB); a small file can unpack to any size.
 MAX_PIXELS = 89_478_485
 _ORIENTATION = 0x0112  # EXIF tag
+_TIFF_SIZE = (0x0100, 0x0101)  # width and height
 _GREY = ("1", "L", "LA", "I;16", "I;16B", "I;16L", "I;16N")
 #: ITU-R BT.601 luma, the weights of pillow's own conversion.
 _LUMA = (0.299, 0.587, 0.114)
@@ -77,15 +78,24 @@ def read_image_header(path: str | os.PathLike[str]) -> ImageHeader:
     import PIL.Image
 
     with _opened(path) as image:
-        width, height = image.size
+        # of TIFF files some versions of pillow turn the size by themselves; the tags are those of the file
+        tags = getattr(image, "tag_v2", {})
+        width, height = (int(tags.get(tag, n)) for tag, n in zip(_TIFF_SIZE, image.size, strict=True))
         # the base class's method: that of PNG files decodes the pixels, in search of a chunk behind them
         if PIL.Image.Image.getexif(image).get(_ORIENTATION, 1) in (5, 6, 7, 8):  # turned by a quarter
             width, height = height, width
         return ImageHeader(height, width, 1 if image.mode in _GREY else 3)
 
 
-def read_image(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
+def read_image(path: str | os.PathLike[str], *, as_mask: bool = False) -> NDArray[np.uint8]:
     """Read a picture.
+
+    Parameters
+    ----------
+    path : path
+    as_mask : bool
+        Transparent pixels are laid over black, where nothing is marked, and of 16-bit grey whatever is not 0 becomes 255: a
+        class number would be scaled to 0.
 
     Returns
     -------
@@ -102,7 +112,7 @@ def read_image(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
 
     with _opened(path) as image:
         image.load()
-        pixels = _as_uint8(ImageOps.exif_transpose(image), path)
+        pixels = _as_uint8(ImageOps.exif_transpose(image), path, as_mask=as_mask)
     return np.ascontiguousarray(pixels if pixels.ndim == 3 else pixels[:, :, None])
 
 
@@ -163,17 +173,17 @@ def _check(image: Image, path: str | os.PathLike[str]) -> None:
         raise ImageError(f"{path}: 32-bit pixels (mode {image.mode}), whose white is unknown; save it with 8 or 16 bits")
 
 
-def _as_uint8(image: Image, path: str | os.PathLike[str]) -> NDArray[np.uint8]:
+def _as_uint8(image: Image, path: str | os.PathLike[str], *, as_mask: bool) -> NDArray[np.uint8]:
     import PIL.Image
 
     if image.mode.startswith("I;16"):
         wide = np.asarray(image).astype(np.uint32)
-        return ((wide * 255 + 32767) // 65535).astype(np.uint8)
+        return np.asarray(np.where(wide > 0, 255, 0) if as_mask else (wide * 255 + 32767) // 65535).astype(np.uint8)
     if image.mode in ("LA", "La", "RGBA", "RGBa", "PA") or "transparency" in image.info:
         grey = image.mode in _GREY
         layer = image.convert("RGBA")
-        white = PIL.Image.new("RGBA", layer.size, (255, 255, 255, 255))
-        image = PIL.Image.alpha_composite(white, layer).convert("L" if grey else "RGB")
+        below = PIL.Image.new("RGBA", layer.size, (0, 0, 0, 255) if as_mask else (255, 255, 255, 255))
+        image = PIL.Image.alpha_composite(below, layer).convert("L" if grey else "RGB")
     if image.mode not in ("L", "RGB"):
         image = image.convert("L" if image.mode == "1" else "RGB")
     pixels = np.asarray(image)

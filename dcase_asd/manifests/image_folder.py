@@ -56,7 +56,8 @@ class Config:
         never trained on and never tested on. ``use``: they become the split ``train_anomaly``, which supervised
         detectors learn from and others never see; layout ``classes`` then divides every class by ``test_share``.
     test_share : float
-        Layout ``classes``: share of the normal pictures (``use``: of each class) that is tested on, every n-th by name.
+        Layout ``classes``: share of the normal pictures (``use``: of each class) that is tested on, spread evenly over the
+        names.
     masks : str
         Folder of masks, relative to the root.
     """
@@ -129,7 +130,7 @@ class ImageFolder(ImageCorpus[Config]):
             yield self._tested(path, root, path.relative_to(root / "test").parts[0])
 
     def _classes(self, root: Path) -> Iterator[PlacedImage]:
-        every = round(1.0 / self.config.test_share)
+        share = self.config.test_share + 1e-9  # so that three times a third is one
         seen: Counter[str] = Counter()
         for path in find_images(root):
             name = path.relative_to(root).parts[0]
@@ -144,7 +145,8 @@ class ImageFolder(ImageCorpus[Config]):
             # all normal folders are one class; each kind of defect is divided by itself
             kind = name if split == "train_anomaly" else ""
             seen[kind] += 1
-            yield self._tested(path, root, name) if seen[kind] % every == 0 else self._placed(path, root, split=split)
+            tested = int(seen[kind] * share) > int((seen[kind] - 1) * share)
+            yield self._tested(path, root, name) if tested else self._placed(path, root, split=split)
 
     def _flat(self, root: Path) -> Iterator[PlacedImage]:
         return (self._placed(path, root, split="train") for path in find_images(root))

@@ -212,7 +212,8 @@ class EvaluateConfig:
     report_clips : int
         Clips of each kind (missed, false alarm, most anomalous) shown per machine in the report.
     pixel_sigma : float
-        Pixel metrics: Gaussian blur of a map enlarged to its picture, in pixels (4: as the field does; 0: none).
+        Pixel metrics: Gaussian blur of a map enlarged to the size that the network saw, in its pixels (4: as the public code of
+        PatchCore and PaDiM does; 0: none).
     """
 
     rule: str = "dcase2023"

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 from dcase_asd.evaluation.pixel_metrics import JudgedPicture, PixelResult, pixel_values
 from dcase_asd.io.tables import read_table
 from dcase_asd.manifests.schema import Labels, Manifest
+from dcase_asd.pipeline.settings import MAIN_FEATURES
 from dcase_asd.pipeline.stages.ensemble import base_name
 from dcase_asd.scores.maps import MapStore, has_maps, read_maps
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["SEGMENT_SCHEMA", "Masked", "clip_maps", "masked_pictures", "pixel_scores"]
+__all__ = ["SEGMENT_SCHEMA", "Masked", "clip_maps", "masked_pictures", "pixel_scores", "seen_sizes"]
 
 SEGMENT_SCHEMA = {"clip_id": "str", "start_s": "float"}
 
@@ -73,6 +74,22 @@ def clip_maps(folder: Path) -> tuple[MapStore, Mapping[str, NDArray[np.int64]]] 
     return read_maps(folder), rows
 
 
+def seen_sizes(config: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
+    """Return, per detector of a resolved configuration that works on pictures, the height and width that its network sees.
+
+    That is the size of stage 2, or the one that the extractor resizes to.
+    """
+    found = {}
+    for name, item in config["detectors"].items():
+        extractor = config["extractors"][item["entry"]["extractor"]]
+        source = extractor["entry"]["features"]
+        features = config["features"] if source == MAIN_FEATURES else config["extra_features"][source]
+        if features["name"] == "image":
+            height, width = extractor["extractor"].get("input_size", (0, 0))
+            found[name] = (int(height), int(width)) if height else (int(features["size"][0]), int(features["size"][1]))
+    return found
+
+
 def pixel_scores(
     scores: Path,
     *,
@@ -80,6 +97,7 @@ def pixel_scores(
     seed: str,
     pictures: Mapping[str, Sequence[Masked]],
     sigma: float,
+    seen: Mapping[str, tuple[int, int]],
     n_bootstrap: int,
     log: Callable[[str], None],
 ) -> dict[tuple[str, str, str], PixelResult]:
@@ -95,7 +113,9 @@ def pixel_scores(
     pictures : mapping of str to sequence of Masked
         By machine.
     sigma : float
-        Blur in pixels of the picture.
+        Blur in pixels of the size seen.
+    seen : mapping
+        Height and width that a detector's network saw, by detector; those of each picture where it is missing.
     n_bootstrap : int
         Replicates of the bootstrap over pictures; 0: none.
     log : callable
@@ -124,7 +144,13 @@ def pixel_scores(
                 chosen = [p for p in every if p.section == section and p.clip_id in rows]
                 # another stream of draws for each section, the same for every system
                 found = pixel_values(
-                    _judged(chosen, store, rows), low=ends[0], high=ends[1], sigma=sigma, n_bootstrap=n_bootstrap, seed=number
+                    _judged(chosen, store, rows),
+                    low=ends[0],
+                    high=ends[1],
+                    sigma=sigma,
+                    seen=seen.get(system),
+                    n_bootstrap=n_bootstrap,
+                    seed=number,
                 )
                 result |= {(name, machine, section): found for name in named}
                 if found.notes:

@@ -17,7 +17,7 @@ from dcase_asd.features.store import FeatureFolder, FeatureStore
 from dcase_asd.io.arrays import load_array
 from dcase_asd.io.tables import read_table
 from dcase_asd.manifests.schema import Labels, Manifest
-from dcase_asd.pipeline.pixel_scores import SEGMENT_SCHEMA
+from dcase_asd.pipeline.pixel_scores import SEGMENT_SCHEMA, seen_sizes
 from dcase_asd.pipeline.report_maps import ClipMaps, open_maps, shown_picture
 from dcase_asd.pipeline.settings import plugin_config
 from dcase_asd.pipeline.stage import Context
@@ -121,7 +121,7 @@ def _clips(
             heat_source=source,
         )
         if kind == "image":
-            result.append(_with_picture(report, place / path, (truths[clip.clip_id], place), (maps, _sigma(context))))
+            result.append(_with_picture(report, place / path, (truths[clip.clip_id], place), maps, context))
             continue
         sound = sound or _sound_parts(context, machine, main)
         report = replace(report, sound=Sound(path=place / path) if kind == "audio" else None)
@@ -129,14 +129,12 @@ def _clips(
     return result
 
 
-def _sigma(context: Context) -> float:
-    return float(context.config["evaluate"]["pixel_sigma"])
-
-
-def _with_picture(report: ClipReport, path: Path, truth: tuple[str, Path], maps: tuple[ClipMaps | None, float]) -> ClipReport:
-    picture, mask, factor = shown_picture(path, *truth)
-    height, width = picture.shape[:2]
-    heat = maps[0].of_picture(report.clip_id, height=height, width=width, sigma=maps[1] * factor) if maps[0] else None
+def _with_picture(report: ClipReport, path: Path, truth: tuple[str, Path], maps: ClipMaps | None, context: Context) -> ClipReport:
+    picture, mask, _ = shown_picture(path, *truth)
+    heat = None
+    if maps is not None:
+        sigma, seen = float(context.config["evaluate"]["pixel_sigma"]), seen_sizes(context.config).get(maps.detector)
+        heat = maps.of_picture(report.clip_id, height=picture.shape[0], width=picture.shape[1], sigma=sigma, seen=seen)
     return replace(report, picture=picture, mask=mask, heat_map=heat)
 
 

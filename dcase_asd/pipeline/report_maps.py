@@ -43,11 +43,14 @@ class ClipMaps:
         """The median of all maps of the test clips."""
         return self.store.offset
 
-    def of_picture(self, clip_id: str, *, height: int, width: int, sigma: float) -> NDArray[np.float32] | None:
-        """Return the map of a picture, enlarged to ``height`` x ``width`` and blurred as for pixel metrics."""
+    def of_picture(
+        self, clip_id: str, *, height: int, width: int, sigma: float, seen: tuple[int, int] | None
+    ) -> NDArray[np.float32] | None:
+        """Return the map of a picture, blurred as for pixel metrics and enlarged to ``height`` x ``width``."""
         if clip_id not in self.rows:
             return None
-        return enlarge_map(self.store.map(int(self.rows[clip_id][0])), height=height, width=width, sigma=sigma)
+        values = self.store.map(int(self.rows[clip_id][0]))
+        return enlarge_map(values, height=height, width=width, sigma=sigma, seen=seen)
 
     def of_sound(self, clip_id: str, starts_s: NDArray[Any], *, segment_s: float, clip_s: float) -> NDArray[np.float32] | None:
         """Return the map ``[freq, time]`` of a whole clip: where segments overlap, their mean.

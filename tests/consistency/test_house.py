@@ -70,6 +70,18 @@ def test_no_absolute_paths_of_a_machine() -> None:
     assert not found
 
 
+def test_no_general_inverse_or_solution() -> None:
+    """Batches of either are slow on CPUs and fail for some sizes; Cholesky factors and triangular solutions do the work."""
+    names = {"inv", "solve", "pinv"}
+    found = [
+        f"{path.name}:{node.lineno}"
+        for path in SOURCES
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Attribute) and node.attr in names and getattr(node.value, "attr", "") == "linalg"
+    ]
+    assert not found
+
+
 def loaded_after(code: str) -> set[str]:
     script = f"import sys, json\n{code}\nprint(json.dumps(sorted(m.split('.')[0] for m in sys.modules)))"
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)

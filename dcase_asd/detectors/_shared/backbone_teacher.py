@@ -34,6 +34,11 @@ class BackboneTeacher(nn.Module):
         As the ``backbone`` extractor's: a path, empty for the published file, ``random``; None builds the layers without
         looking for weights, because a saved state fills them.
 
+    Attributes
+    ----------
+    sha256 : str
+        Of the weights file; empty where there is none.
+
     Raises
     ------
     DataError
@@ -42,10 +47,10 @@ class BackboneTeacher(nn.Module):
 
     def __init__(self, network: str, layers: Sequence[str], *, weights: str | None) -> None:
         super().__init__()
-        found, where = None, ""
+        found, where, self.sha256 = None, "", ""
         if weights is not None and weights != RANDOM:
             file = find_weights(network, weights, download=False)
-            found, where = read_state_dict(file.path), str(file.path)
+            found, where, self.sha256 = read_state_dict(file.path), str(file.path), file.sha256
         self.maps = build_backbone(network, layers, weights=found, where=where)
         self.layers = tuple(layers)
 

@@ -68,7 +68,7 @@ class _Distillation(nn.Module):
 
 def distil(
     network: PatchDescription, x: NDArray[np.float32], *, n_outputs: int, config: Distil, seed: int, workdir: Path | None
-) -> None:
+) -> str:
     """Train a padded description network to give the standardised, orthogonally projected features of a backbone.
 
     Parameters
@@ -83,6 +83,11 @@ def distil(
     seed : int
     workdir : pathlib.Path or None
         Gets checkpoints in ``teacher/`` and the loss curve as ``teacher_losses.csv``.
+
+    Returns
+    -------
+    str
+        SHA-256 of the backbone's weights file; empty for random weights.
 
     Raises
     ------
@@ -124,6 +129,7 @@ def distil(
     )
     if workdir is not None and place is not None:
         (workdir / "teacher_losses.csv").write_bytes((place / "losses.csv").read_bytes())
+    return teacher.sha256
 
 
 def load_description(network: PatchDescription, path: str) -> None:

@@ -71,8 +71,9 @@ class PictureConfig(ReconstructionConfig):
         Width of the range of pixels for SSIM; 0: 1 for ``sigmoid``, 2 for ``tanh``.
     threshold : {"none", "ema", "refit"}
         If not ``none``, the score is the first of ``scores`` minus the model's own threshold (with ``mixer`` that of the class
-        it sees), so that above 0 is an alarm: ``evaluate.fixed_thresholds: {"NAME:*threshold=*": 0}``. ``ema`` follows the
-        training (their Eq. 6); ``refit`` is ``mu + beta sigma`` of clean held-out pictures after it, or their quantile.
+        it sees), so that above 0 is an alarm: ``evaluate.fixed_thresholds: {"NAME:*threshold=*": 0}``. ``none``, because stage 8
+        sets one for every system, on held-out clips. ``ema`` follows the training (their Eq. 6); ``refit`` is
+        ``mu + beta sigma`` of clean held-out pictures after it, or their quantile.
     threshold_alpha, threshold_beta : float
         Of Eq. 6; not in the paper, but that beta lies in (-1, 1).
     threshold_quantile : float

@@ -97,6 +97,15 @@ class ReconstructionDetector(Detector[C]):
         del rows
         return None
 
+    def hold_out(
+        self, rows: TrainingRows, n_items: int, labels: NDArray[np.int64] | None, *, seed: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the items to train on and those to validate on; by default any, as the official baseline draws them."""
+        from dcase_asd.training.reconstruction import split_items
+
+        del rows
+        return split_items(n_items, valid_fraction=self.config.valid_fraction, how="random", seed=seed, labels=labels)
+
     def augmentation(self) -> Callable[[NDArray[np.float32], np.random.Generator], NDArray[np.float32]] | None:
         """Return what changes training items at random; None for nothing."""
         return None
@@ -124,14 +133,14 @@ class ReconstructionDetector(Detector[C]):
         TrainingError
             If there are too few segments, or the loss is not finite.
         """
-        from dcase_asd.training.reconstruction import ItemBatches, split_items, train_reconstruction
+        from dcase_asd.training.reconstruction import ItemBatches, train_reconstruction
 
         config = self.config
         rows = gather(batches, kind="any")
         x = rows.all
         items = self._items(x, shape=x.shape[1:])
         labels = self.learn_classes(rows)
-        train, valid = split_items(len(items), valid_fraction=config.valid_fraction, how="random", seed=seed, labels=labels)
+        train, valid = self.hold_out(rows, len(items), labels, seed=seed)
         model = self._build(x.shape[1:], statistics=self._statistics(x), seed=seed)
         self.initialise(model.network, seed=seed)
         source = ItemBatches(

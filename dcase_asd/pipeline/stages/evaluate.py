@@ -12,7 +12,7 @@ from dcase_asd.errors import DataError, StageError
 from dcase_asd.io.tables import read_table, write_table
 from dcase_asd.manifests.schema import Labels, Manifest
 from dcase_asd.pipeline.decision_tables import DECISION_TABLE, write_decision_table
-from dcase_asd.pipeline.pixel_scores import masked_pictures, pixel_scores
+from dcase_asd.pipeline.pixel_scores import masked_pictures, pixel_scores, seen_sizes
 from dcase_asd.pipeline.reporting import write_pages
 from dcase_asd.pipeline.stage import Context, Stage, Unit
 from dcase_asd.pipeline.stages.detectors import detector_units
@@ -41,7 +41,7 @@ class EvaluateStage(Stage):
     name = "evaluate"
     reads = "scores, labels"
     writes = "metrics.json, results.csv, RESULTS.md, report.html"
-    version = 4
+    version = 5
     upstream = ("raw", "manifests", "features", "extractor", "scores", "ensemble")
     finish_keys = ("description", "evaluate", "ensembles", "seeds")
 
@@ -51,12 +51,14 @@ class EvaluateStage(Stage):
         names = [*seeds, ALL_SEEDS] if len(seeds) > 1 else seeds
         config = {"evaluate": context.config["evaluate"], "ensembles": context.config["ensembles"]}
         kept = context.config["scores"]["keep_maps"]
+        sizes = seen_sizes(context.config) if kept else {}
         units = []
         for name in names:
             inputs = {"ensemble": [name], "manifests": ["manifest.csv", "labels.csv"]}
             if kept and name != ALL_SEEDS:  # a map belongs to one detector of one seed
                 inputs["scores"] = [f"{key}/{s}/{machine}" for key, s, machine in detector_units(context) if str(s) == name]
-            units.append(Unit(name, config=config, inputs=inputs))
+            # the key is there only where pictures are judged by pixel, so that it changes nothing for others
+            units.append(Unit(name, config=config | ({"seen": sizes} if sizes else {}), inputs=inputs))
         return units
 
     def run(self, context: Context, unit: Unit, out: Path, work: Path) -> None:
@@ -153,6 +155,7 @@ def _add_pixels(context: Context, unit: Unit, out: Path, manifest: Manifest, lab
         seed=unit.name,
         pictures=pictures,
         sigma=config["pixel_sigma"],
+        seen={name: (height, width) for name, (height, width) in unit.config.get("seen", {}).items()},
         n_bootstrap=config["n_bootstrap"],
         log=context.log,
     )

@@ -51,6 +51,32 @@ def test_duplicates_are_not_picked_twice(dtype):
     assert len(farthest_first(np.ones((10, 3), dtype), 5).index) == 1
 
 
+@pytest.mark.parametrize("dim", [128, 1536])
+def test_duplicates_in_many_dimensions_are_not_picked(dim):
+    distinct = np.random.default_rng(3).normal(size=(300, dim)).astype(np.float32)
+    found = farthest_first(np.concatenate([distinct] * 4), 600)
+    assert len(np.unique(found.index % 300)) == len(found.index) == 300
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_far_outlier_makes_no_duplicates_of_the_others(dtype):
+    x = np.random.default_rng(1).normal(size=(2000, 24)).astype(dtype)
+    x[17] *= {np.float32: 1e4, np.float64: 1e8}[dtype]
+    _, radius = _plain(x, 200, 5)
+    found = farthest_first(x, 200, start=5, pool=128, block=16)
+    assert len(found.index) == 200
+    assert found.radius == pytest.approx(radius, rel=0.02)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_more_duplicates_of_a_far_point_than_the_pool_holds_hide_no_other(dtype):
+    x = np.random.default_rng(2).normal(size=(400, 8)).astype(dtype)
+    far = (1e2 * np.ones((300, 8))).astype(dtype)
+    found = farthest_first(np.concatenate([x, far]), 600, pool=32, block=8)
+    assert sorted(found.index[found.index < 400].tolist()) == list(range(400))
+    assert (found.index >= 400).sum() == 1
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.integers(2, 60), st.integers(1, 5), st.integers(1, 60), st.integers(0, 10_000))
 def test_the_radius_covers_every_point(n, dim, k, seed):

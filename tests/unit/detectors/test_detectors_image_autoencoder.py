@@ -122,6 +122,28 @@ def test_refit_threshold_is_mean_and_deviation_of_clean_held_out_pictures():
     np.testing.assert_allclose((values - by_quantile["score=mse,threshold=refit"])[0], np.quantile(values, 0.8), rtol=1e-6)
 
 
+@pytest.mark.parametrize("threshold", ["none", "refit"])
+def test_segments_of_a_clip_that_is_held_out_are_not_trained_on(threshold, monkeypatch):
+    from dcase_asd.training.reconstruction import ItemBatches
+
+    seen: list[ItemBatches] = []
+    start = ItemBatches.__init__
+
+    def watched(self: ItemBatches, *args: Any, **kwargs: Any) -> None:
+        start(self, *args, **kwargs)
+        seen.append(self)
+
+    monkeypatch.setattr(ItemBatches, "__init__", watched)
+    about = meta(["00"] * 40)
+    about.clip_id[:] = [f"clip{i // 4}" for i in range(40)]
+    detector = make(**QUICK, widths=[4, 6], threshold=threshold, valid_fraction=0.3)
+    detector.fit(lambda: [Batch(pictures(40), np.arange(40), about)], seed=1)
+    (source,) = seen
+    held_out, trained = ({str(about.clip_id[i]) for i in rows} for rows in (source.valid, source.train))
+    assert (len(held_out), len(trained), len(source.train) + len(source.valid)) == (3, 7, 40)
+    assert not held_out & trained
+
+
 def train_rows(n: int, fraction: float) -> list[int]:
     from dcase_asd.training.reconstruction import split_items
 

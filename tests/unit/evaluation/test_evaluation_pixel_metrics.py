@@ -64,6 +64,30 @@ def test_a_mask_of_another_size_is_resized_and_says_so(folder, factor):
     assert np.array_equal(mask, block() > 0)
 
 
+def test_transparent_pixels_of_a_mask_are_not_defective(folder):
+    expected = block() > 0
+    for channels in (2, 4):
+        pixels = np.zeros((HEIGHT, WIDTH, channels), dtype=np.uint8)
+        pixels[expected] = 255  # elsewhere black and see-through, as drawing programs save a layer
+        mask, _ = read_mask(save(folder / f"{channels}.png", pixels), height=HEIGHT, width=WIDTH)
+        assert np.array_equal(mask, expected)
+    grey = save(folder / "grey.png", block(), transparency=0)
+    assert np.array_equal(read_mask(grey, height=HEIGHT, width=WIDTH)[0], expected)
+
+
+@pytest.mark.parametrize("value", [1, 100, 65535])
+def test_class_numbers_of_16_bits_are_defective(folder, value):
+    path = save(folder / "wide.png", np.where(block() > 0, value, 0).astype(np.uint16))
+    assert np.array_equal(read_mask(path, height=HEIGHT, width=WIDTH)[0], block() > 0)
+
+
+def test_a_defect_that_vanishes_with_the_masks_size_is_refused(folder):
+    fine = np.zeros((10 * HEIGHT, 10 * WIDTH), dtype=np.uint8)
+    fine[101, 101] = 255
+    with pytest.raises(DataError, match=r"fine\.png.*no defective one is left at the picture's 64 x 48"):
+        read_mask(save(folder / "fine.png", fine), height=HEIGHT, width=WIDTH)
+
+
 def test_a_mask_of_other_proportions_is_refused(folder):
     path = save(folder / "turned é.png", block().T.copy())
     with pytest.raises(DataError, match=r"turned é\.png.*48 x 64 pixels for a picture of 64 x 48.*proportions"):
@@ -88,6 +112,18 @@ def test_enlarging_keeps_places_and_range():
         assert large.max() <= 1.0 + 1e-6
     flat = enlarge_map(np.full((3, 3), 7.0, dtype=np.float32), height=20, width=30)
     np.testing.assert_allclose(flat, 7.0, rtol=1e-5)
+
+
+def test_the_blur_is_in_pixels_of_what_the_network_saw():
+    values = np.random.default_rng(0).normal(size=(6, 8)).astype(np.float32)
+    at_seen = enlarge_map(values, height=48, width=64, sigma=4.0)
+    assert np.array_equal(enlarge_map(values, height=48, width=64, sigma=4.0, seen=(48, 64)), at_seen)
+    # a camera of four times the pixels, the same network: the same map, only finer
+    fine = enlarge_map(values, height=192, width=256, sigma=4.0, seen=(48, 64))
+    np.testing.assert_allclose(fine.reshape(48, 4, 64, 4).mean(axis=(1, 3))[1:-1, 1:-1], at_seen[1:-1, 1:-1], atol=0.02)
+    assert fine.std() == pytest.approx(at_seen.std(), rel=0.02)
+    plain = enlarge_map(values, height=192, width=256, sigma=0.0)
+    assert np.array_equal(enlarge_map(values, height=192, width=256, sigma=0.0, seen=(48, 64)), plain)
 
 
 def judged(folder, *, n=6, tail=1.0):

@@ -44,6 +44,19 @@ def test_orientation_is_applied_to_pixels_and_header(folder):
     _agree(folder / "turned.png", np.rot90(pixels, k=-1))
 
 
+@pytest.mark.parametrize("ending", ["png", "tif", "webp"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_orientation_in_every_format(folder, ending, orientation):
+    pixels = _rgb()
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = folder / f"turned.{ending}"
+    Image.fromarray(pixels).save(path, exif=exif, **({"lossless": True} if ending == "webp" else {}))
+    upright = pixels.transpose(1, 0, 2) if orientation > 4 else pixels
+    down, right = (-1 if orientation in where else 1 for where in ((3, 4, 7, 8), (2, 3, 6, 7)))
+    _agree(path, upright[::down, ::right])
+
+
 def test_palette_becomes_rgb_and_transparency_white(folder):
     image = Image.new("P", (2, 1))
     image.putpalette([255, 0, 0, 0, 0, 255])

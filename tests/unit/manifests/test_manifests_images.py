@@ -136,6 +136,13 @@ def test_class_folders_without_splits(root):
     )
 
 
+@pytest.mark.parametrize("share", [0.1, 0.2, 0.25, 1 / 3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9])
+def test_the_share_of_test_pictures_is_the_one_asked_for(root, share):
+    _tree(root, [f"good/{i:02}.png" for i in range(30)])
+    manifest, _ = _scan("image_folder", root, test_share=share)
+    assert (manifest.table["split"] == "test").sum() == int(30 * share + 1e-6)
+
+
 def test_a_plain_folder_is_training_data(root):
     _tree(root, ["a.png", "b/c.png"])
     manifest, labels = _scan("image_folder", root)

@@ -8,7 +8,8 @@ from PIL import Image
 from dcase_asd.io.tables import write_table
 from dcase_asd.manifests.mvtec import Config, MvtecCorpus
 from dcase_asd.manifests.schema import Labels
-from dcase_asd.pipeline.pixel_scores import masked_pictures, pixel_scores
+from dcase_asd.pipeline.pixel_scores import masked_pictures, pixel_scores, seen_sizes
+from dcase_asd.pipeline.recipe import RunOptions, load_config
 from dcase_asd.scores.maps import write_maps
 
 SIDE = 32
@@ -84,7 +85,9 @@ def test_only_detectors_with_maps_have_pixel_metrics(corpus, tmp_path):
         stage6(scores / name / "0" / "a", pictures["a"], sign=sign)
     told = []
     systems = ["seeing:score=mse", "seeing:score=ssim", "blind", "constant", "gmm", "ensemble"]
-    found = pixel_scores(scores, systems=systems, seed="0", pictures=pictures, sigma=0.0, n_bootstrap=20, log=told.append)
+    found = pixel_scores(
+        scores, systems=systems, seed="0", pictures=pictures, sigma=0.0, seen={}, n_bootstrap=20, log=told.append
+    )
     # a map is the detector's, whatever scores are made of it
     assert set(found) == {("seeing:score=mse", "a", "00"), ("seeing:score=ssim", "a", "00"), ("blind", "a", "00")}
     assert found["seeing:score=mse", "a", "00"] is found["seeing:score=ssim", "a", "00"]
@@ -100,6 +103,33 @@ def test_a_mask_of_another_size_is_told_of_once(corpus, tmp_path):
     pictures = masked_pictures(manifest, labels, corpus)
     stage6(tmp_path / "s" / "0" / "a", pictures["a"], sign=1.0)
     told = []
-    found = pixel_scores(tmp_path, systems=["s"], seed="0", pictures=pictures, sigma=0.0, n_bootstrap=20, log=told.append)
+    found = pixel_scores(
+        tmp_path, systems=["s"], seed="0", pictures=pictures, sigma=0.0, seen={}, n_bootstrap=20, log=told.append
+    )
     assert found["s", "a", "00"].values["pixel_auroc"] > 0.98
     assert told == ["s, a: 3 masks of another size than their picture, first: 0_mask.png: mask resized from 64 x 64 pixels"]
+
+
+def test_the_size_seen_is_that_of_stage_2_or_of_the_extractor(tmp_path):
+    (tmp_path / "a.yaml").write_text(
+        """
+corpus: {name: mvtec}
+features: {name: image, size: [96, 128]}
+extra_features:
+  grey: {name: image, size: [64, 32], mode: grey}
+  sound: {name: log_mel}
+extractors:
+  wide: {name: backbone, weights: random}
+  resized: {name: backbone, weights: random, input_size: [224, 192]}
+  grey: {name: identity, features: grey}
+  sound: {name: identity, features: sound}
+detectors:
+  a: {extractor: wide, name: patchcore}
+  b: {extractor: resized, name: patchcore}
+  c: {extractor: grey, name: mean_image}
+  d: {extractor: sound, name: mean_image}
+""",
+        encoding="utf-8",
+    )
+    config = load_config(RunOptions(recipe=tmp_path, conf=tmp_path / "a.yaml"))
+    assert seen_sizes(config) == {"a": (96, 128), "b": (224, 192), "c": (64, 32)}

@@ -64,7 +64,7 @@ def test_the_map_of_a_picture_has_the_pictures_size(tmp_path):
     values[0, 0, 3] = 1.0
     stage6(tmp_path / "d/0/cap", ["a"], [0.0], values)
     maps = open_maps(tmp_path, detectors=["d"], seed=0, machine="cap")
-    large = maps.of_picture("a", height=30, width=60, sigma=1.0)
+    large = maps.of_picture("a", height=30, width=60, sigma=1.0, seen=None)
     assert large.shape == (30, 60)
     assert np.unravel_index(large.argmax(), large.shape) in {(r, c) for r in range(6) for c in range(48, 60)}
-    assert maps.of_picture("b", height=3, width=3, sigma=0.0) is None
+    assert maps.of_picture("b", height=3, width=3, sigma=0.0, seen=None) is None
