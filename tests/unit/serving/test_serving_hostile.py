@@ -247,7 +247,8 @@ def test_bundles_that_are_none(verb: str, fitted: Scorer, normals: Path, tmp_pat
 
 def test_no_bundle_at_all(normals: Path, tmp_path: Path, capsys: Capture) -> None:
     assert "no such bundle; make one with dcase-asd fit" in refused(capsys, "score", tmp_path / "x.bundle", normals)[1]
-    assert "there is no bundle of that path" in refused(capsys, "info", tmp_path / "x.bundle")[1]
+    assert "no such bundle" in refused(capsys, "info", tmp_path / "x.bundle")[1]
+    assert "there is no bundle of that path" in refused(capsys, "info", tmp_path / "x")[1]
 
 
 @pytest.mark.parametrize("out", ["precious", "note.txt", "note.txt/b.zip", "/proc/b.bundle"])
