@@ -22,7 +22,7 @@ __all__ = ["main"]
 VERBS = {
     "run": "Run the stages of a recipe.",
     "list": "List detectors, extractors, features, corpora, ensembles, rules or recipes.",
-    "info": "Show versions, devices one plug-in's options, or a bundle.",
+    "info": "Show versions, devices, one plug-in's options, or a bundle.",
     "fit": "Fit a detector to recordings of your own machine.",
     "score": "Score recordings with a fitted detector.",
     "update": "Add normal recordings to a fitted detector.",

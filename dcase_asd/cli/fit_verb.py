@@ -16,8 +16,8 @@ def rate(_context: click.Context, _parameter: click.Parameter, text: str) -> flo
         value = float(Fraction(text.replace(" in ", "/").strip()))
     except (ValueError, ZeroDivisionError):
         value = 0.0
-    if not 0.0 < value < 1.0:
-        raise click.BadParameter(f"{text!r}: give a share such as 1/100 or 0.01")
+    if not 1e-6 <= value < 1.0:  # as of the parameter of Scorer
+        raise click.BadParameter(f"{text!r}: give a share such as 1/100 or 0.01, of at least 1/1000000")
     return value
 
 

@@ -13,7 +13,7 @@ __all__ = ["command"]
 @click.argument("name", required=False, default="")
 def command(name: str) -> None:
     """Show interpreter, versions and devices; with NAME (detectors/gmm, gmm, or a bundle's path) what it is."""
-    if name and Path(name).exists():
+    if name and (Path(name).exists() or Path(name).suffix in {".bundle", ".zip"}):  # such a name is meant as a bundle's
         from dcase_asd.serving.commands import info_command
 
         info_command(name)

@@ -129,8 +129,10 @@ def _unreadable(path: str | os.PathLike[str], error: Exception) -> AudioError:
 
 
 def _native(path: str | os.PathLike[str]) -> str | bytes:
+    # libsndfile takes "-" for standard input
+    name = os.path.join(os.curdir, "-") if os.fspath(path) == "-" else os.fspath(path)  # noqa: PTH118 - pathlib drops the dot
     # names on Unix are bytes of any kind, and soundfile encodes text strictly; on Windows bytes would be of the code page
-    return os.fspath(path) if os.name == "nt" else os.fsencode(path)
+    return name if os.name == "nt" else os.fsencode(name)
 
 
 def truncation(path: Path) -> str:
@@ -188,7 +190,7 @@ def select_channel(waveform: NDArray[np.float32], channel: str) -> NDArray[np.fl
     """
     if channel == "mean":
         return np.asarray(waveform[0] if len(waveform) == 1 else waveform.mean(axis=0), dtype=np.float32)
-    if not channel.isdigit() or int(channel) >= len(waveform):
+    if not channel.isdecimal() or int(channel) >= len(waveform):
         raise AudioError(
             f"channel {channel!r} asked for, the recording has {len(waveform)}; use 'mean' or 0..{len(waveform) - 1}"
         )

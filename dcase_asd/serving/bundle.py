@@ -2,7 +2,7 @@
 
 Layout::
 
-    config.json             format and version, the resolved model, threshold, scale of scores, SHA-256 of every other file
+    config.json             format and version, the resolved model, threshold, scale of scores, SHA-256 of it and of all others
     provenance.json         versions, commit, counts of recordings (no paths)
     README.md               model card
     calibration.safetensors scores of normal recordings
@@ -20,20 +20,34 @@ import stat
 import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
+from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from dcase_asd.errors import FormatError, UsageError
 from dcase_asd.io.archives import ZIP_ERRORS, check_directory
-from dcase_asd.io.atomic import atomic_path, refuse_unwritable, remove_tree
+from dcase_asd.io.atomic import atomic_path, refuse_unwritable, remove_tree, write_json
 from dcase_asd.io.hashing import sha256_file, sha256_tree
 
-__all__ = ["CONFIG", "FORMAT", "VERSION", "is_bundle", "opened", "read_config", "refuse_target", "verify", "written"]
+__all__ = [
+    "CONFIG",
+    "FORMAT",
+    "VERSION",
+    "alone",
+    "is_bundle",
+    "opened",
+    "read_config",
+    "refuse_target",
+    "verify",
+    "write_config",
+    "written",
+]
 
 FORMAT = "dcase_asd bundle"
 #: Raised when a reader of the old version would misread a new bundle.
 VERSION = 2
 CONFIG = "config.json"
+_DIGEST = "sha256"
 
 # A bundle with PANNs weights has 0.35 GB and some dozen files; far beyond that it is an attack or a mistake.
 _MAX_BYTES = 4 * 2**30
@@ -54,7 +68,7 @@ def written(path: str | os.PathLike[str]) -> Iterator[Path]:
         If ``path`` exists and is no bundle, or cannot be written to.
     """
     refuse_target(path)
-    target = Path(path)
+    target = Path(path).resolve()  # through a link: what it leads to is replaced, and it stays
     target.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
@@ -63,10 +77,42 @@ def written(path: str | os.PathLike[str]) -> Iterator[Path]:
             _zip(folder, target)
             return
         folder.chmod(0o755)
-        remove_tree(target)
-        folder.rename(target)
+        _swap(folder, target)
     finally:
         remove_tree(folder)
+
+
+def _swap(folder: Path, target: Path) -> None:
+    """Put a folder in another's place; stopped anywhere, there is the old one or the new one, whole."""
+    aside = folder.with_name(f"{folder.name}.old")
+    try:
+        if target.exists():
+            target.rename(aside)
+        folder.rename(target)
+    finally:
+        if not target.exists():
+            aside.rename(target)
+        remove_tree(aside)
+
+
+@contextlib.contextmanager
+def alone(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Wait for another process that changes a bundle, and keep others waiting: of two updates at once, neither is lost."""
+    if os.name == "nt" or not Path(path).exists():  # no such locks there; what is missing is said by the reader
+        yield
+        return
+    import fcntl
+
+    while True:
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            # the one that was waited for has put another in its place
+            if os.path.samestat(os.fstat(handle), Path(path).stat()):
+                yield
+                return
+        finally:
+            os.close(handle)
 
 
 def refuse_target(path: str | os.PathLike[str]) -> None:
@@ -125,7 +171,7 @@ def read_config(folder: Path, *, name: str) -> dict[str, Any]:
         If it is missing or damaged, of another program, or of a newer version.
     """
     try:
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"), parse_constant=_refuse_constant)
     except FileNotFoundError as error:
         raise FormatError(f"{name}: no {CONFIG} in it; it is no bundle of dcase_asd") from error
     except (OSError, ValueError, RecursionError) as error:
@@ -141,7 +187,24 @@ def read_config(folder: Path, *, name: str) -> dict[str, Any]:
         raise FormatError(f"{name}: bundle version {version} (dcase_asd {made}) is newer than {VERSION}; update dcase_asd")
     if version < VERSION:
         raise FormatError(f"{name}: bundle version {version} is of an early version without a threshold a condition; fit again")
+    # bundles of before it was written have none
+    if _DIGEST in config and config[_DIGEST] != _digest_of(config):
+        raise FormatError(f"{name}: {CONFIG} is not what was written (SHA-256 differs); copy the bundle again, or fit again")
     return dict(config)
+
+
+def write_config(folder: Path, record: Mapping[str, Any]) -> None:
+    """Write ``config.json`` with a digest of itself: a wrong digit in a threshold is as bad as one in a tensor."""
+    write_json(folder / CONFIG, {**record, _DIGEST: _digest_of(record)})
+
+
+def _digest_of(record: Mapping[str, Any]) -> str:
+    told = {key: value for key, value in record.items() if key != _DIGEST}
+    return sha256(json.dumps(told, sort_keys=True, ensure_ascii=True).encode()).hexdigest()
+
+
+def _refuse_constant(text: str) -> float:
+    raise ValueError(f"{text} is no number of JSON")
 
 
 def verify(folder: Path, files: Mapping[str, str], *, name: str) -> None:

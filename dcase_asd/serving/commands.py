@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import IO, Any
 
 import click
@@ -12,7 +13,8 @@ import click
 from dcase_asd import config as configs
 from dcase_asd.errors import UsageError
 from dcase_asd.io.atomic import open_atomic, refuse_unwritable
-from dcase_asd.serving.bundle import refuse_target
+from dcase_asd.serving.bundle import alone, refuse_target
+from dcase_asd.serving.recordings import SUFFIXES
 from dcase_asd.serving.scorer import COLUMNS, Scorer, Verdict
 
 __all__ = ["fit_command", "info_command", "score_command", "update_command"]
@@ -45,15 +47,15 @@ def update_command(path: str, normals: Sequence[str], *, also: Sequence[str], ou
     if not normals and not also:
         raise UsageError("nothing to add: give recordings, or --also recordings of the second condition")
     refuse_target(out or path)
-    scorer = Scorer.load(path).set_params(verbose=True).update(normals, also=also or None)
-    scorer.save(out or path)
+    with alone(path):
+        scorer = Scorer.load(path).set_params(verbose=True).update(normals, also=also or None)
+        scorer.save(out or path)
     _tell_rest(scorer, out or path)
 
 
 def score_command(path: str, recordings: Sequence[str], *, csv_out: str, report: str) -> int:
     """Score, write the table row by row and the report; return 1 if a recording could not be used, else 0."""
-    for written in filter(None, (csv_out, report)):
-        refuse_unwritable(written)
+    _refuse_outputs(path, recordings, csv_out=csv_out, report=report)
     scorer = Scorer.load(path)
     shown: list[Verdict] = []
     if csv_out:
@@ -72,6 +74,25 @@ def score_command(path: str, recordings: Sequence[str], *, csv_out: str, report:
     if not count and not scorer.skipped_:
         raise UsageError(f"no recordings in {', '.join(recordings)}; wav, flac, ogg and mp3 are read")
     return 1 if scorer.skipped_ else 0
+
+
+def _refuse_outputs(path: str, recordings: Sequence[str], *, csv_out: str, report: str) -> None:
+    """Raise ``UsageError`` if a table or page cannot be written, or would be written over a recording, the bundle or each other.
+
+    ``--csv *.wav`` names the first recording as the table: a name with the ending of a recording is refused whatever is there.
+    """
+    given = {Path(text).resolve() for text in (path, *recordings)}
+    for option, text in (("--csv", csv_out), ("--report", report)):
+        if not text:
+            continue
+        target = Path(text)
+        refuse_unwritable(target)
+        if target.suffix.lower() in SUFFIXES or (target.resolve() in given and target.exists()):
+            raise UsageError(f"{option} {text}: would be written over a recording or the bundle; give another name")
+        if Path(path).resolve() in target.resolve().parents:
+            raise UsageError(f"{option} {text}: lies in the bundle; give another place")
+    if csv_out and report and Path(csv_out).resolve() == Path(report).resolve():
+        raise UsageError(f"--csv and --report are both {csv_out}; give two names")
 
 
 def info_command(path: str) -> None:

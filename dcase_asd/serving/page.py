@@ -45,7 +45,7 @@ most unusual at {{ "%.1f" | format(clip.verdict.from_s) }} to
 {{ "%.1f" | format(clip.verdict.to_s) }} s{% if clip.hz %}, {{ clip.hz }}{% endif %}.</p>
 {% if clip.figure %}{{ clip.figure }}{% endif %}
 {% if clip.sound %}<audio controls preload="none" src="{{ clip.sound.address }}"></audio>
-<p class="hint">{{ "%.1f" | format(clip.sound.shown_s) }} s from second {{ "%.1f" | format(clip.verdict.window.start_s) }}, gain
+<p class="hint">{{ "%.1f" | format(clip.sound.shown_s) }} s from second {{ "%.1f" | format(clip.sound_from_s) }}, gain
 {{ "%.0f" | format(clip.sound.gain_db) }} dB.</p>{% endif %}</section>{% endfor %}
 </main></body></html>
 """
@@ -78,7 +78,7 @@ def write_page(path: str | os.PathLike[str], scorer: Scorer, shown: Sequence[Ver
             else None
         )
         hz = "" if np.isnan(verdict.from_hz) else f"{verdict.from_hz:.0f} to {verdict.to_hz:.0f} Hz"
-        rows.append({"verdict": verdict, "figure": figure, "sound": sound, "hz": hz})
+        rows.append({"verdict": verdict, "figure": figure, "sound": sound, "sound_from_s": _heard_from_s(verdict), "hz": hz})
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)  # file names are foreign text
     style = (Path(report.__file__).parent / "templates" / "style.css").read_text(encoding="utf-8")
     text = environment.from_string(_TEMPLATE).render(
@@ -115,9 +115,17 @@ def _drawn(scorer: Scorer, verdict: Verdict) -> tuple[ClipReport, object]:
         score_times_s=window.start_s + piece.starts_s[piece.reference] + piece.length_s / 2.0,
         segment_scores=verdict.details.segments,
     )
-    samples = window.recording.read(window.start, window.stop)
-    sound = Sound(waveform=samples, sample_rate_hz=window.recording.sample_rate_hz)
+    rate = window.recording.sample_rate_hz
+    begin = round(_heard_from_s(verdict) * rate)
+    sound = Sound(waveform=window.recording.read(begin, min(window.stop, begin + round(_SOUND_S * rate))), sample_rate_hz=rate)
     try:
         return clip, embed_sound(sound, max_s=_SOUND_S, where=verdict.file)
     except AudioError:
         return clip, None  # it was read a moment ago: the file is gone, the figure still stands
+
+
+def _heard_from_s(verdict: Verdict) -> float:
+    """Return where the sound begins, so that what is most unusual is in it, in the middle where there is room."""
+    window = verdict.window
+    last_s = window.stop / window.recording.sample_rate_hz - _SOUND_S
+    return max(window.start_s, min((verdict.from_s + verdict.to_s - _SOUND_S) / 2.0, last_s))

@@ -140,11 +140,21 @@ def find(sources: Sources, *, sample_rate_hz: int | None = None) -> Found:
     return Found(tuple(recordings), tuple(skipped), n_other)
 
 
-def several(sources: Sources) -> Sequence[Any]:
-    """Return what is given as a list, a single item as a list of one; a generator is read here, once."""
+def several(sources: object) -> Sequence[Any]:
+    """Return what is given as a list, a single item as a list of one; a generator is read here, once.
+
+    Raises
+    ------
+    UsageError
+        If it is anything but paths and arrays.
+    """
     if isinstance(sources, (str, os.PathLike, np.ndarray)):
         return [sources]
-    return list(sources)
+    items = list(sources) if isinstance(sources, Iterable) and not isinstance(sources, bytes) else [sources]
+    for item in items:
+        if not isinstance(item, (str, os.PathLike, np.ndarray)):
+            raise UsageError(f"recordings: expected paths or numpy arrays, got {item!r:.60} of {type(item)}")
+    return items
 
 
 def refuse_labelled(sources: Sources) -> None:
@@ -192,16 +202,18 @@ def _walk(folder: Path, skipped: list[Skipped]) -> Iterator[Path]:
         skipped.append(Skipped(printable(error.filename), f"the folder cannot be read ({error.strerror})"))
 
     for place, folders, files in os.walk(folder, onerror=closed):
-        folders.sort()
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
         yield from (Path(place) / name for name in sorted(files))
 
 
 def _of_file(path: Path) -> Recording | Skipped:
     try:
-        header = read_header(path)
+        header, cut = read_header(path), truncation(path)
     except AudioError as error:
         return Skipped.because(printable(path), error)
-    if cut := truncation(path):
+    except OSError as error:  # it went between one look and the next
+        return Skipped(printable(path), f"cannot be opened ({error.strerror or error})")
+    if cut:
         return Skipped(printable(path), f"{cut}; copy it again")
     if header.n_samples < 1:
         return Skipped(printable(path), "no samples in it")
@@ -212,8 +224,10 @@ def _of_array(array: NDArray[Any], *, name: str, sample_rate_hz: int | None) -> 
     if sample_rate_hz is None or sample_rate_hz < 1:
         raise UsageError(f"{name}: arrays need sample_rate_hz, got {sample_rate_hz}")
     if array.ndim not in (1, 2) or array.size == 0 or array.dtype.kind != "f":
+        remedy = f"; divide by {-np.iinfo(array.dtype).min} as float" if array.dtype.kind == "i" else ""
         raise UsageError(
             f"{name}: expected floating-point samples [sample] or [channel, sample] in -1..1, got {array.dtype} {array.shape}"
+            f"{remedy}"
         )
     waveform = np.atleast_2d(np.asarray(array, dtype=np.float32))
     if len(waveform) > waveform.shape[1]:

@@ -13,10 +13,10 @@ from dcase_asd.serving.learning.budget import Budget
 from dcase_asd.serving.learning.calibration import Calibration, calibrate, score_unheard
 from dcase_asd.serving.learning.exposure import expose
 from dcase_asd.serving.learning.fitting import Normals, Segments, fit_model
-from dcase_asd.serving.learning.gathering import Gathered, check, cut, embedded, gather, strangers, windows_of
+from dcase_asd.serving.learning.gathering import Gathered, check, cut, embedded, gather, strangers, windows_of, without_copies
 from dcase_asd.serving.model import Fronts, Model, WindowScore
 from dcase_asd.serving.recordings import Recording, Skipped, Sources, Window, find, windows
-from dcase_asd.serving.settings import resolve
+from dcase_asd.serving.settings import check_parameters, has_pretrained, missing_weights, resolve
 from dcase_asd.serving.verdict import COLUMNS, Verdict
 from dcase_asd.serving.where import locate
 
@@ -83,6 +83,23 @@ class Scorer:
         self.config = config
         self.verbose = verbose
 
+    def __repr__(self) -> str:
+        """Return the parameters that are not the default, as scikit-learn does."""
+        known = inspect.signature(type(self)).parameters
+        return f"Scorer({', '.join(f'{k}={v!r}' for k, v in self.get_params().items() if v != known[k].default)})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy in another process needs (joblib); to keep a scorer, save it."""
+        from dcase_asd.serving.storage import packed
+
+        return packed(self)
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        """Take what :meth:`__getstate__` returned."""
+        from dcase_asd.serving.storage import unpack
+
+        unpack(self, state)
+
     def get_params(self, deep: bool = True) -> dict[str, Any]:  # noqa: ARG002 - scikit-learn's signature
         """Return the constructor's parameters."""
         return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
@@ -129,12 +146,12 @@ class Scorer:
         UsageError
             If a parameter is out of range, or a recording is a normal one and another machine's at once.
         """
-        if not 0.0 < self.false_alarms < 1.0:
-            raise UsageError(f"false_alarms: expected a share between 0 and 1, got {self.false_alarms}")
+        check_parameters(false_alarms=self.false_alarms, channel=self.channel, seed=self.seed)
+        has_weights = has_pretrained(self.weights)
         budget = Budget.start(minutes)
         found = gather(normals, also=also, others=others, sample_rate_hz=sample_rate_hz, channel=self.channel)
         check(found)
-        advice = self._advice(found)
+        advice = self._advice(found, has_weights=has_weights)
         config = resolve(advice.model)
         pieces = {domain: cut(seen, config) for domain, seen in found.seen.items()}
         others_cut = strangers(found, config)
@@ -142,7 +159,7 @@ class Scorer:
         fronts = Fronts(config, channel=self.channel)
         fronts.recorded_hz = min(rate for seen in found.seen.values() for rate in seen.rates_hz)
         fronts.observe(sorted(pieces["source"], key=lambda w: (w.recording.name, w.start)))
-        self._advice_given = (*advice.lines, *decisions)
+        self._advice_given = (*advice.lines, *missing_weights(has_weights=has_weights), *decisions)
         heard = embedded(fronts, pieces, found.skipped).sorted()
         folded: dict[int, dict[str, Segments]] = {}
         if fronts.pending:
@@ -178,7 +195,11 @@ class Scorer:
         if not any(pieces.values()):
             reasons = "; ".join(seen.reasons for seen in found.seen.values())
             raise AudioError(f"no usable recording to add ({found.skipped[0] if found.skipped else reasons})")
-        self._fit(model.fronts, (before + embedded(model.fronts, pieces, found.skipped)).sorted(), found.skipped, {})
+        together = before + embedded(model.fronts, pieces, found.skipped)
+        total = without_copies(together, found.skipped, n_before=len(before.names))
+        if len(total.names) == len(before.names):
+            raise AudioError(f"no usable recording to add ({found.skipped[-1]})")
+        self._fit(model.fronts, total.sorted(), found.skipped, {})
         return self
 
     def score(self, sources: Sources, *, sample_rate_hz: int | None = None) -> pd.DataFrame:
@@ -227,15 +248,13 @@ class Scorer:
 
         return load_scorer(cls, path)
 
-    def _advice(self, found: Gathered) -> Advice:
-        from dcase_asd.extractors.efficientat import EfficientAt
-
+    def _advice(self, found: Gathered, *, has_weights: bool) -> Advice:
         seen: Mapping[str, Look] = found.seen
         advice = advise(
             seen["source"],
             also=seen.get("target"),
             others=found.others,
-            has_weights=EfficientAt.available(self.weights),
+            has_weights=has_weights,
             weights=self.weights,
         )
         return advice if self.config is None else Advice(dict(self.config), (*advice.lines[:1], "The model is the given one."))

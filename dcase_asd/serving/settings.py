@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import field
+from numbers import Integral, Real
 from typing import Any
 
 from dcase_asd import config as configs
 from dcase_asd import registry
 from dcase_asd.config import configclass
-from dcase_asd.errors import ConfigError, nearest
+from dcase_asd.errors import ConfigError, UsageError, nearest
 from dcase_asd.features.base import Feature
 from dcase_asd.scores.pooling import methods
 
-__all__ = ["MemberConfig", "ModelConfig", "make", "resolve", "trains"]
+__all__ = ["MemberConfig", "ModelConfig", "check_parameters", "has_pretrained", "make", "missing_weights", "resolve", "trains"]
+
+# one alarm in a million normal recordings; no collection of recordings can show less
+_LEAST_RATE = 1e-6
 
 
 @configclass
@@ -118,6 +123,49 @@ def make(kind: str, item: Mapping[str, Any]) -> Any:
 def trains(extractor: Mapping[str, Any]) -> bool:
     """Return whether a component's extractor learns from recordings."""
     return bool(getattr(registry.load("extractors", extractor["name"]).implementation, "trains", False))
+
+
+def has_pretrained(weights: str) -> bool:
+    """Return whether the pretrained network's checkpoint is at hand.
+
+    Raises
+    ------
+    ConfigError
+        If it is named and missing or cut short: it is not passed over without a word.
+    """
+    from dcase_asd.extractors._shared.waveform_networks import find_checkpoint
+    from dcase_asd.extractors.efficientat import EfficientAt
+
+    if weights:
+        find_checkpoint(weights, EfficientAt.published, owner="weights")
+    return EfficientAt.available(weights)
+
+
+def missing_weights(*, has_weights: bool) -> tuple[str, ...]:
+    """Say that the folder named in the environment does not hold the pretrained network, if so."""
+    from dcase_asd.extractors._shared.waveform_networks import WEIGHTS_VARIABLE
+    from dcase_asd.extractors.efficientat import EfficientAt
+
+    if has_weights or not os.environ.get(WEIGHTS_VARIABLE, ""):
+        return ()
+    # the folder itself is not named: the sentence goes into the bundle
+    return (f"No pretrained network: no whole {EfficientAt.published.file} lies in the folder that ${WEIGHTS_VARIABLE} names.",)
+
+
+def check_parameters(*, false_alarms: object, channel: object, seed: object) -> None:
+    """Hold a scorer's parameters against what they may be, before any recording is looked at.
+
+    Raises
+    ------
+    UsageError
+        Naming the first that is of another type or out of range.
+    """
+    if not isinstance(false_alarms, Real) or not _LEAST_RATE <= float(false_alarms) < 1.0:
+        raise UsageError(f"false_alarms: expected a share between {_LEAST_RATE:g} and 1, got {false_alarms!r}")
+    if channel != "mean" and not (isinstance(channel, str) and channel.isdecimal()):
+        raise UsageError(f"channel: expected 'mean' or a channel's number as text such as '0', got {channel!r}")
+    if not isinstance(seed, Integral) or int(seed) < 0:
+        raise UsageError(f"seed: expected a number from 0, got {seed!r}")
 
 
 def _component(kind: str, item: Mapping[str, Any], where: str) -> dict[str, Any]:

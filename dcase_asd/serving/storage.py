@@ -6,6 +6,8 @@ import dataclasses
 import json
 import os
 import platform
+import tempfile
+from collections.abc import Callable, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -34,7 +36,9 @@ if TYPE_CHECKING:
 
     S = TypeVar("S", bound=Scorer)
 
-__all__ = ["load_scorer", "save_scorer"]
+T = TypeVar("T")
+
+__all__ = ["load_scorer", "packed", "save_scorer", "unpack"]
 
 
 def save_scorer(scorer: Scorer, path: str | os.PathLike[str]) -> None:
@@ -51,8 +55,8 @@ def save_scorer(scorer: Scorer, path: str | os.PathLike[str]) -> None:
         save_tensors(folder / "normals.safetensors", _normals_tensors(normals, model.bands))
         write_json(folder / "provenance.json", _provenance(normals))
         write_text(folder / "README.md", _card(scorer, calibration, normals))
-        write_json(
-            folder / bundle.CONFIG,
+        bundle.write_config(
+            folder,
             {
                 "format": bundle.FORMAT,
                 "format_version": bundle.VERSION,
@@ -86,6 +90,28 @@ def load_scorer(cls: type[S], path: str | os.PathLike[str]) -> S:
             raise FormatError(f"{name}: {bundle.CONFIG} does not fit its files ({error!r}); make the bundle again") from error
 
 
+def packed(scorer: Scorer) -> dict[str, Any]:
+    """Return a scorer's state for a copy in another process: parameters and, if it is fitted, the bytes of its bundle."""
+    state: dict[str, Any] = {"parameters": scorer.get_params()}
+    if hasattr(scorer, "_state"):
+        with tempfile.TemporaryDirectory(prefix="dcase_asd_bundle_") as folder:
+            path = Path(folder) / "packed.zip"
+            save_scorer(scorer, path)
+            state |= {"bundle": path.read_bytes(), "skipped": scorer.skipped_}
+    return state
+
+
+def unpack(scorer: Scorer, state: Mapping[str, Any]) -> None:
+    """Give a scorer the state that :func:`packed` took."""
+    if "bundle" in state:
+        with tempfile.TemporaryDirectory(prefix="dcase_asd_bundle_") as folder:
+            path = Path(folder) / "packed.zip"
+            path.write_bytes(state["bundle"])
+            vars(scorer).update(vars(load_scorer(type(scorer), path)))
+        scorer.skipped_ = state["skipped"]
+    vars(scorer).update(state["parameters"])
+
+
 def _restore(cls: type[S], folder: Path, record: dict[str, Any]) -> S:
     scorer = cls(**record["parameters"])
     config = resolve(record["model"])
@@ -96,16 +122,16 @@ def _restore(cls: type[S], folder: Path, record: dict[str, Any]) -> S:
     model = Model(
         fronts,
         {name: load_detector(folder / "members" / name) for name in config.members},
-        {name: Standardiser(**record["standardisers"][name]) for name in config.members},
+        {name: _numbers(Standardiser, record["standardisers"][name]) for name in config.members},
     )
     normals, model.bands = _normals(load_tensors(folder / "normals.safetensors"), fronts)
     scores = load_tensors(folder / "calibration.safetensors")
     calibration = Calibration(
         scores["scores"],
         scores["target"],
-        Threshold(**record["threshold"]),
+        _numbers(Threshold, record["threshold"]),
         float(record["wanted_rate"]),
-        {name: Threshold(**own) for name, own in record["thresholds"].items()},
+        {name: _numbers(Threshold, own) for name, own in record["thresholds"].items()},
         scores.get("unheard"),
     )
     scorer._state = (model, calibration, normals)
@@ -113,6 +139,16 @@ def _restore(cls: type[S], folder: Path, record: dict[str, Any]) -> S:
     scorer.advice_ = tuple(record["sentences"])
     scorer.skipped_ = ()
     return scorer
+
+
+def _numbers(cls: Callable[..., T], values: dict[str, Any]) -> T:
+    """Make a dataclass of numbers; raises ``ValueError`` for text in their place, that would fail when it is used."""
+    made = cls(**values)
+    for field in dataclasses.fields(made):  # type: ignore[arg-type]
+        value = getattr(made, field.name)
+        if field.type in {"float", "int"} and (isinstance(value, bool) or not isinstance(value, (int, float))):
+            raise ValueError(f"{field.name}: {value!r} is no number")
+    return made
 
 
 def _calibration_tensors(calibration: Calibration) -> dict[str, NDArray[Any]]:

@@ -86,10 +86,16 @@ class Normals:
 
     def sorted(self) -> Normals:
         """Order the windows by name: the same recordings give the same model whatever their order."""
-        order = sorted(range(len(self.names)), key=lambda i: (self.names[i], self.domain[i], i))
-        place = np.empty(len(order), dtype=np.int64)
-        place[order] = np.arange(len(order))
-        rows = {key: np.argsort(place[part.window], kind="stable") for key, part in self.segments.items()}
+        return self.taken(sorted(range(len(self.names)), key=lambda i: (self.names[i], self.domain[i], i)))
+
+    def taken(self, order: Sequence[int]) -> Normals:
+        """Return these windows in this order."""
+        place = np.full(len(self.names), len(self.names), dtype=np.int64)
+        place[list(order)] = np.arange(len(order))
+        rows = {
+            key: np.argsort(place[part.window], kind="stable")[: np.count_nonzero(place[part.window] < len(self.names))]
+            for key, part in self.segments.items()
+        }
         return Normals(
             tuple(self.names[i] for i in order),
             tuple(self.group[i] for i in order),

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from hashlib import sha256
 
-from dcase_asd.errors import AudioError
+import numpy as np
+
+from dcase_asd.errors import AudioError, DataError
 from dcase_asd.serving.advisor import Look, look
 from dcase_asd.serving.learning.exposure import refuse_overlap, spread
 from dcase_asd.serving.learning.fitting import Normals, embed_normals, group_windows, window_name
@@ -13,7 +16,7 @@ from dcase_asd.serving.model import Fronts
 from dcase_asd.serving.recordings import Found, Skipped, Sources, Window, find, refuse_labelled, several, windows
 from dcase_asd.serving.settings import ModelConfig
 
-__all__ = ["Gathered", "check", "cut", "embedded", "gather", "strangers", "windows_of"]
+__all__ = ["Gathered", "check", "cut", "embedded", "gather", "strangers", "windows_of", "without_copies"]
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ def gather(
         For arrays without a rate or of a wrong shape, and folders of normals that say that not all in them is normal.
     """
     conditions = {"source": normals, "target": also, "others": others}
-    given = {name: several(sources) for name, sources in conditions.items() if sources is not None}
+    given = {name: several(sources) for name, sources in conditions.items() if sources is not None or name == "source"}
     for name in given.keys() - {"others"}:
         refuse_labelled(given[name])
     found = {name: find(sources, sample_rate_hz=sample_rate_hz) for name, sources in given.items()}
@@ -117,7 +120,9 @@ def embedded(fronts: Fronts, pieces: Mapping[str, list[Window]], skipped: list[S
     Raises
     ------
     AudioError
-        If none is left.
+        If none is left, or none of the second condition.
+    DataError
+        If all are copies of one.
     """
     total: Normals | None = None
     for domain, some in pieces.items():
@@ -127,7 +132,36 @@ def embedded(fronts: Fronts, pieces: Mapping[str, list[Window]], skipped: list[S
         total = normals if total is None else total if normals is None else total + normals
     if total is None:
         raise AudioError(f"no usable normal recording ({skipped[0] if skipped else 'none given'})")
-    return total
+    kept = without_copies(total, skipped)
+    if len(kept.names) == 1 < len(total.names):
+        raise DataError(
+            f"all {len(total.names)} normal recordings are the same sound as {kept.names[0]}; give at least three different ones"
+        )
+    if "target" in set(total.domain) - set(kept.domain):
+        raise AudioError(f"no usable recording of the second condition ({skipped[-1]}); leave it out or give others")
+    return kept
+
+
+def without_copies(normals: Normals, skipped: list[Skipped], *, n_before: int = 0) -> Normals:
+    """Keep one of windows that are the same sound, bit for bit; the others are added to ``skipped``.
+
+    A copy would be scored by a model that heard the other, and promise fewer false alarms than there will be. Of a recording
+    given twice, under two names or conditions, or to ``update`` again, the first condition's is kept, and what was there before.
+    """
+    first: dict[str, int] = {}
+    for i in sorted(range(len(normals.names)), key=lambda i: (i >= n_before, normals.domain[i] != "source", normals.names[i], i)):
+        known = first.setdefault(_content(normals, i), i)
+        if known != i:
+            skipped.append(Skipped(normals.names[i], f"the same sound as {normals.names[known]}; counted once"))
+    return normals if len(first) == len(normals.names) else normals.taken(sorted(first.values()))
+
+
+def _content(normals: Normals, window: int) -> str:
+    parts = [part.vector[part.window == window] for part in normals.segments.values()]
+    if normals.bands is not None:
+        parts.append(normals.bands[normals.segments[normals.reference].window == window])
+    told = [np.ascontiguousarray(part).tobytes() for part in parts if part.size]
+    return sha256(b"".join(told)).hexdigest() if told else str(window)
 
 
 def windows_of(normals: Normals, pieces: Mapping[str, list[Window]]) -> list[Window]:

@@ -24,7 +24,7 @@ from dcase_asd.serving.learning.fitting import Normals, Segments, embed_normals,
 from dcase_asd.serving.learning.gathering import cut, embedded, gather, strangers, windows_of
 from dcase_asd.serving.model import Fronts, Model
 from dcase_asd.serving.recordings import Window
-from dcase_asd.serving.settings import ModelConfig, resolve
+from dcase_asd.serving.settings import ModelConfig, has_pretrained, resolve
 from dcase_asd.serving.trials.variants import Variant
 
 if TYPE_CHECKING:
@@ -151,14 +151,12 @@ def try_machine(
     UsageError
         If a variant names a member that was not advised.
     """
-    from dcase_asd.extractors.efficientat import EfficientAt
-
     found = gather(clips.source, also=clips.target or None, others=clips.others if others else None)
     advice = advise(
         found.seen["source"],
         also=found.seen.get("target"),
         others=found.others,
-        has_weights=EfficientAt.available(weights),
+        has_weights=has_pretrained(weights),
         weights=weights,
     )
     test = gather(clips.test).seen["source"]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -28,8 +29,22 @@ def bundle(fitted: Scorer, tmp_path: Path) -> Path:
 
 
 def rewrite(bundle: Path, **changes: object) -> None:
+    """Change a bundle's record as another writer would: without a digest."""
     config = json.loads((bundle / "config.json").read_text())
+    config.pop("sha256", None)
     (bundle / "config.json").write_text(json.dumps(config | changes))
+
+
+def replace_text(bundle: Path, pattern: str, new: str) -> None:
+    path = bundle / "config.json"
+    text, n = re.subn(pattern, new, path.read_text(encoding="utf-8"), count=1)
+    assert n == 1
+    path.write_text(text, encoding="utf-8")
+
+
+def threshold_of(bundle: Path, **changes: object) -> dict[str, object]:
+    config = json.loads((bundle / "config.json").read_text())
+    return {**config["threshold"], **changes}
 
 
 @pytest.mark.parametrize("name", ["Bündel é", "Bündel é.zip"])
@@ -90,6 +105,10 @@ def test_nothing_executable_and_no_recordings_inside(bundle: Path) -> None:
         (lambda b: rewrite(b, threshold={"value": 1}), "does not fit"),
         (lambda b: rewrite(b, model={"fronts": {}, "members": {}}), "cannot be used"),
         (lambda b: rewrite(b, parameters={"evil": 1}), "does not fit"),
+        (lambda b: rewrite(b, threshold=threshold_of(b, value="high")), "value: 'high' is no number"),
+        (lambda b: rewrite(b, threshold=threshold_of(b, value=float("nan"))), "NaN is no number of JSON"),
+        (lambda b: replace_text(b, '"value": [0-9]', '"value": 7'), "config.json is not what was written"),
+        (lambda b: replace_text(b, "expect 1 in", "expect 9 in"), "config.json is not what was written"),
     ],
 )
 def test_bad_bundles_are_refused_with_a_reason(bundle: Path, damage: Callable[[Path], object], text: str) -> None:
@@ -179,3 +198,46 @@ def test_pretrained_weights_travel_without_their_path(write: Write, tmp_path: Pa
     pd.testing.assert_frame_equal(loaded.score([machine(9, seconds=1.0)], sample_rate_hz=16000), expected, check_exact=True)
     loaded.save(tmp_path / "c")
     Scorer.load(tmp_path / "c")
+
+
+def test_an_interrupted_save_leaves_the_bundle_that_was_there(
+    bundle: Path, fitted: Scorer, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It had been removed before the new one took its place."""
+    rename = Path.rename
+
+    def interrupted(self: Path, target: Path) -> Path:
+        if self.name.startswith(f".{bundle.name}.") and not self.name.endswith(".old"):
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        fitted.save(bundle)
+    monkeypatch.undo()
+    assert Scorer.load(bundle).threshold_ == fitted.threshold_
+    assert list(bundle.parent.iterdir()) == [bundle]
+
+
+def test_a_link_to_a_bundle_stays_one(bundle: Path, fitted: Scorer, tmp_path: Path) -> None:
+    """The folder could not be removed through the link, and the error was the system's."""
+    link = tmp_path / "link"
+    link.symlink_to(bundle, target_is_directory=True)
+    before = bundle.stat().st_ino
+    fitted.save(link)
+    assert (link.is_symlink(), bundle.stat().st_ino != before) == (True, True)
+    assert Scorer.load(link).threshold_ == fitted.threshold_
+
+
+@pytest.mark.parametrize("name", ["b", "b.zip"])
+def test_of_two_updates_at_once_none_is_lost(name: str, fitted: Scorer, write: Write, tmp_path: Path) -> None:
+    """Both said that they had added a recording; one had, over the other's."""
+    path = tmp_path / name
+    fitted.save(path)
+    new = [write(f"neu {i} é.wav", machine(90 + i)) for i in range(2)]
+    command = [sys.executable, "-m", "dcase_asd", "update", str(path)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    running = [subprocess.Popen([*command, str(one)], env=environment, stdout=subprocess.DEVNULL) for one in new]
+    assert [one.wait() for one in running] == [0, 0]
+    names = Scorer.load(path)._fitted()[2].names
+    assert (len(names), set(map(str, new)) <= set(names)) == (14, True)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import io
+import re
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
-from serving_material import machine, run
+import soundfile
+from serving_material import RATE, machine, run
 
 from dcase_asd.serving.scorer import COLUMNS
 
@@ -68,6 +72,31 @@ def test_wrong_bundles_and_empty_folders(normals: Path, tmp_path: Path, capsys: 
     assert (code, "no usable normal recording" in err) == (1, True)
     code, _, err = run(capsys, "score", tmp_path / "leer", normals)
     assert (code, "it is no bundle of dcase_asd" in err) == (1, True)
+    code, _, err = run(capsys, "info", tmp_path / "pumpe.bundle")  # the answer was a list of every plug-in
+    assert (code, err) == (1, f"error: {tmp_path}/pumpe.bundle: no such bundle; make one with dcase-asd fit\n")
     run(capsys, "fit", normals, "-o", tmp_path / "b")
     code, _, err = run(capsys, "score", tmp_path / "b", tmp_path / "leer")
     assert (code, "no recordings in" in err) == (2, True)
+
+
+@pytest.mark.parametrize("second", [1, 20, 36])
+def test_the_page_plays_what_it_calls_unusual(
+    second: int, normals: Path, write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It played the first twelve seconds of a recording, wherever the fault was."""
+    wave = machine(61, seconds=40.0)
+    place = slice(second * RATE, (second + 3) * RATE)
+    wave[place] += 0.1 * np.sin(2 * np.pi * 3000 * np.arange(3 * RATE) / RATE).astype(np.float32)
+    bundle, page = tmp_path / "b", tmp_path / "é.html"
+    run(capsys, "fit", normals, "-o", bundle)
+    assert run(capsys, "score", bundle, write("lang é.wav", wave), "--report", page)[0] == 0
+    html = page.read_text(encoding="utf-8")
+    found = re.search(r"data:audio/flac;base64,([^\"]+)", html)
+    told = re.search(r"12.0 s from second ([0-9.]+), gain", html)
+    assert found
+    assert told
+    heard, rate = soundfile.read(io.BytesIO(base64.b64decode(found[1])))
+    whine = np.abs(np.fft.rfft(heard[: 12 * rate].reshape(12, rate), axis=1))[:, 3000]
+    first = round(second - float(told[1]))
+    assert set(np.argsort(whine)[-3:]) & {first, first + 1, first + 2}
+    assert whine.max() > 20 * np.median(whine)

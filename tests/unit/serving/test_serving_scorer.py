@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import copy
+import multiprocessing
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -275,3 +277,57 @@ def test_wrong_models(normals: Path) -> None:
     ):
         with pytest.raises(ConfigError, match=text):
             Scorer(config={**KNN, **change}).fit(normals)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "text"),
+    [
+        ({"false_alarms": "1/100"}, "false_alarms: expected a share between 1e-06 and 1, got '1/100'"),
+        ({"false_alarms": 1e-30}, "false_alarms: expected"),
+        ({"false_alarms": float("nan")}, "false_alarms: expected"),
+        ({"channel": 0}, "channel: expected 'mean' or a channel's number as text such as '0', got 0"),
+        ({"channel": "\u00b2"}, "channel: expected"),
+        ({"seed": None}, "seed: expected a number from 0, got None"),
+        ({"seed": -1}, "seed: expected"),
+        ({"weights": "nowhere é.pt"}, "no such file: nowhere é.pt"),
+        ({"weights": __file__}, "has [0-9]+ bytes, at least"),
+    ],
+)
+def test_wrong_parameters(parameters: dict[str, object], text: str, normals: Path) -> None:
+    """They came back as errors of numpy or json, the last one after all was learnt; missing weights as another model."""
+    with pytest.raises(UsageError, match=text):
+        Scorer(**parameters).fit(normals)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("sources", [None, 3, [0.5, 0.25], b"x.wav", [None]])
+def test_what_is_no_recording(sources: object, fitted: Scorer) -> None:
+    for call in (fitted.score, Scorer(false_alarms=0.3).fit):
+        with pytest.raises(UsageError, match="expected paths or numpy arrays, got"):
+            call(sources)  # type: ignore[operator]
+    with pytest.raises(UsageError, match="divide by 32768 as float"):
+        fitted.score(np.ones(16000, dtype=np.int16), sample_rate_hz=16000)
+
+
+def test_a_scorer_in_another_process(fitted: Scorer, write: Write) -> None:
+    """A fitted one could not be pickled, and the error named a function of the features."""
+    files = [write("é.wav", machine(61, fault=True)), write("kaputt.wav", machine(62))]
+    files[1].write_bytes(b"RIFF")
+    expected = fitted.score(files)
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        found = pool.apply(fitted.score, (files,))
+    pd.testing.assert_frame_equal(found, expected, check_exact=True)
+    twin = copy.deepcopy(fitted.set_params(verbose=False))
+    assert (twin.get_params(), twin.advice_, twin.skipped_) == (fitted.get_params(), fitted.advice_, fitted.skipped_)
+    assert not hasattr(copy.copy(Scorer(seed=3)), "_state")
+    assert repr(Scorer(seed=3, false_alarms=0.01)) == "Scorer(seed=3)"
+
+
+def test_weights_that_are_not_where_the_environment_says(normals: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The plain model was fitted without a word of it."""
+    monkeypatch.setenv("DCASE_ASD_WEIGHTS", str(tmp_path / "gewichte é"))
+    files = sorted(normals.iterdir())[:3]
+    told = [line for line in Scorer(false_alarms=0.3).fit(files).advice_ if line.startswith("No pretrained network")]
+    assert len(told) == 1
+    assert "no whole mn04_as_mAP_432.pt lies in the folder that $DCASE_ASD_WEIGHTS names" in told[0]
+    monkeypatch.delenv("DCASE_ASD_WEIGHTS")
+    assert "No pretrained" not in " ".join(Scorer(false_alarms=0.3).fit(files).advice_)
