@@ -82,7 +82,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         click.echo("interrupted", err=True)
         sys.exit(130)
     except click.ClickException as error:
-        error.show()
+        context = getattr(error, "ctx", None)
+        help_at = f"; see {context.command_path} --help" if context is not None else ""
+        click.echo(f"error: {error.format_message().rstrip('.')}{help_at}", err=True)
         sys.exit(error.exit_code)
     except DcaseAsdError as error:
         click.echo(f"error: {error}", err=True)
