@@ -14,6 +14,8 @@ from dcase_asd.evaluation.report.clip_figures import clip_scales, sound_figure
 from dcase_asd.evaluation.report.data import ClipReport, FeaturePicture, Sound
 from dcase_asd.evaluation.report.media import embed_sound, palette_stops
 from dcase_asd.io.atomic import write_text
+from dcase_asd.serving.model import Fronts
+from dcase_asd.serving.recordings import Window
 from dcase_asd.serving.scorer import Scorer, Verdict
 
 __all__ = ["write_page"]
@@ -68,7 +70,7 @@ def write_page(path: str | os.PathLike[str], scorer: Scorer, shown: Sequence[Ver
     import jinja2
     from markupsafe import Markup
 
-    clips = [(verdict, *_drawn(scorer, verdict)) for verdict in shown]
+    clips = [(verdict, *_drawn(scorer, verdict)) for verdict in shown]  # of one that is gone by now: its numbers
     scales = clip_scales([clip for _, clip, _ in clips]) if clips else None
     rows = []
     for verdict, clip, sound in clips:
@@ -94,16 +96,18 @@ def write_page(path: str | os.PathLike[str], scorer: Scorer, shown: Sequence[Ver
 
 
 def _drawn(scorer: Scorer, verdict: Verdict) -> tuple[ClipReport, object]:
-    fronts = scorer._fitted()[0].fronts
     window, piece = verdict.window, verdict.details.piece
-    name = fronts.band_front
-    feature = None
-    if name is not None:
-        front = fronts.features[name]
-        frames = np.asarray(fronts.frames(window, name), dtype=np.float64)
-        end_s = window.start_s + len(frames) / front.frame_rate_hz
-        bands = np.asarray(front.band_hz)
-        feature = FeaturePicture(values=frames.T, band_hz=bands, start_s=window.start_s, end_s=end_s, unit=front.unit)
+    feature, sound = None, None
+    try:
+        feature = _spectrogram(scorer._fitted()[0].fronts, window)
+        rate = window.recording.sample_rate_hz
+        begin = round(_heard_from_s(verdict) * rate)
+        heard = Sound(
+            waveform=window.recording.read(begin, min(window.stop, begin + round(_SOUND_S * rate))), sample_rate_hz=rate
+        )
+        sound = embed_sound(heard, max_s=_SOUND_S, where=verdict.file)
+    except AudioError:
+        pass  # it was read a moment ago: the file is gone; its numbers are known
     clip = ClipReport(
         clip_id=verdict.file,
         kind="most anomalous",
@@ -115,13 +119,17 @@ def _drawn(scorer: Scorer, verdict: Verdict) -> tuple[ClipReport, object]:
         score_times_s=window.start_s + piece.starts_s[piece.reference] + piece.length_s / 2.0,
         segment_scores=verdict.details.segments,
     )
-    rate = window.recording.sample_rate_hz
-    begin = round(_heard_from_s(verdict) * rate)
-    sound = Sound(waveform=window.recording.read(begin, min(window.stop, begin + round(_SOUND_S * rate))), sample_rate_hz=rate)
-    try:
-        return clip, embed_sound(sound, max_s=_SOUND_S, where=verdict.file)
-    except AudioError:
-        return clip, None  # it was read a moment ago: the file is gone, the figure still stands
+    return clip, sound
+
+
+def _spectrogram(fronts: Fronts, window: Window) -> FeaturePicture | None:
+    if fronts.band_front is None:
+        return None
+    front = fronts.features[fronts.band_front]
+    frames = np.asarray(fronts.frames(window, fronts.band_front), dtype=np.float64)
+    end_s = window.start_s + len(frames) / front.frame_rate_hz
+    bands = np.asarray(front.band_hz)
+    return FeaturePicture(values=frames.T, band_hz=bands, start_s=window.start_s, end_s=end_s, unit=front.unit)
 
 
 def _heard_from_s(verdict: Verdict) -> float:
