@@ -13,6 +13,7 @@ Layout::
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -97,7 +98,10 @@ def _swap(folder: Path, target: Path) -> None:
 
 @contextlib.contextmanager
 def alone(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Wait for another process that changes a bundle, and keep others waiting: of two updates at once, neither is lost."""
+    """Wait for another process that changes a bundle, and keep others waiting: of two updates at once, neither is lost.
+
+    Where the file system has no locks (some network ones), nothing waits.
+    """
     if os.name == "nt" or not Path(path).exists():  # no such locks there; what is missing is said by the reader
         yield
         return
@@ -106,7 +110,11 @@ def alone(path: str | os.PathLike[str]) -> Iterator[None]:
     while True:
         handle = os.open(path, os.O_RDONLY)
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX)
+            except OSError as error:
+                if error.errno not in {errno.ENOLCK, errno.EOPNOTSUPP, errno.EBADF}:
+                    raise
             # the one that was waited for has put another in its place
             if os.path.samestat(os.fstat(handle), Path(path).stat()):
                 yield

@@ -348,9 +348,7 @@ def test_a_bundle_that_is_there_is_replaced(bundle: Path, normals: Path, capsys:
     assert (code, "normal windows 3," in out) == (0, True)
 
 
-def test_a_recording_that_is_gone_before_the_page_is_written_keeps_its_numbers(
-    fitted: Scorer, write: Write, tmp_path: Path
-) -> None:
+def test_a_recording_that_is_gone_before_the_page_keeps_its_numbers(fitted: Scorer, write: Write, tmp_path: Path) -> None:
     from dcase_asd.serving.page import write_page
 
     paths = [write(f"neu/{i}.wav", machine(70 + i)) for i in range(2)]
@@ -359,5 +357,4 @@ def test_a_recording_that_is_gone_before_the_page_is_written_keeps_its_numbers(
     write_page(tmp_path / "page.html", fitted, shown, count=2, alarms=0)
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert page.count("<audio") == 1
-    assert page.count("percentile") >= 2 or page.count(str(paths[0].name)) >= 1
-    assert f"{shown[0].score:.3f}"[:4] in page
+    assert all(f"Score {verdict.score:.4g}" in page for verdict in shown)
