@@ -131,6 +131,13 @@ def test_one_machine_without_target_clips_lacks_grid_points_and_the_others_keep_
         try_run(place, *grids, "evaluate.comparators=['mean_knn:fit_set=pseudo_target,k=1']", stop_stage="8")
 
 
+def test_one_normal_test_clip_of_the_target_domain_is_evaluated_without_an_interval(place: Path) -> None:
+    next(path for path in fan(place, "test") if "_target_test_normal_" in path.name).unlink()
+    try_run(place, stop_stage="8")
+    metrics = next((place / "recipe").rglob("8_evaluate/0/dev/metrics.json"))
+    assert Metrics.read(metrics).systems["both"].interval is None
+
+
 def test_mixed_sample_rates(place: Path) -> None:
     tiny.write_clip(fan(place)[0], rate_hz=8000)
     refused(place, AudioError, "recorded at 8000 Hz, the feature works at 16000 Hz; set resample: true", stage="log_mel")

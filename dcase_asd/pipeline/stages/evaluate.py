@@ -126,6 +126,7 @@ class EvaluateStage(Stage):
             truth,
             rule=config["rule"],
             decisions=decisions,
+            interval="if_possible",
             n_bootstrap=config["n_bootstrap"],
             reference=next((c for c in config["comparators"] if c in shown), None),
             oracle=config["oracle"],
