@@ -131,6 +131,19 @@ def test_one_machine_without_target_clips_lacks_grid_points_and_the_others_keep_
         try_run(place, *grids, "evaluate.comparators=['mean_knn:fit_set=pseudo_target,k=1']", stop_stage="8")
 
 
+def test_one_target_clip_cannot_calibrate_what_is_fitted_with_it(place: Path) -> None:
+    for machine in (path for path in (place / "data").rglob("train") if path.is_dir()):
+        for path in sorted(machine.glob("*_target_*"))[1:]:
+            path.unlink()
+    # cross-fitting: the fold that holds the one target clip out has no pseudo-target data
+    try_run(place, "detectors.mean_knn.fit_sets=[both, pseudo_target]", stop_stage="8")
+    metrics = Metrics.read(next((place / "recipe").rglob("8_evaluate/0/dev/metrics.json")))
+    assert {name for name in metrics.systems if name.startswith("mean_knn")} == {"mean_knn:fit_set=both,k=1"}
+    assert "pseudo_target,k=1 has no scores of held-out clips" in "".join(
+        p.read_text() for p in place.rglob("log/6_scores/*.log")
+    )
+
+
 def test_one_normal_test_clip_of_the_target_domain_is_evaluated_without_an_interval(place: Path) -> None:
     next(path for path in fan(place, "test") if "_target_test_normal_" in path.name).unlink()
     try_run(place, stop_stage="8")
