@@ -89,10 +89,8 @@ def test_the_default_is_what_its_members_are_in_the_pipeline(tmp_path: Path, mon
     data, found = pipeline_scores(tmp_path, DEFAULT)
     pairs = compared(Scorer(false_alarms=0.2).fit(data / "train"), data, found)
     assert set(pairs) == {"level_nearest", "shape_nearest", "shape_gaussian"}
-    for name in ("level_nearest", "shape_nearest"):
-        assert (pairs[name][:, 0] == pairs[name][:, 1]).all(), name
-    # products of matrices round differently in another batch: the scorer's is a recording, the pipeline's 64 segments
-    np.testing.assert_allclose(pairs["shape_gaussian"][:, 0], pairs["shape_gaussian"][:, 1], rtol=1e-10)
+    for name, values in pairs.items():
+        assert (values[:, 0] == values[:, 1]).all(), name
 
 
 @pytest.mark.parametrize("n", [3])
