@@ -90,7 +90,7 @@ class Gmm(Detector[Config]):
     """Gaussian-mixture detector.
 
     ``Scores.parts`` has one entry per fit set and number of components, named ``fit_set=both,n_components=4``, in the
-    order of the configuration; ``Scores.score`` is the first of them. With a single combination there are no parts.
+    order of the configuration; ``Scores.score`` is the first of them. With a grid of one there are no parts.
     All parts are densities in the original units, except that ``pca_dim`` scores the projection.
     """
 
@@ -180,7 +180,7 @@ class Gmm(Detector[Config]):
             for k in sizes:
                 mixture = {key: state[f"{name}.{k}.{key}"] for key in ("weight", "mean", "whiten")}
                 parts.append((part_name(fit_set=name, n_components=k), offset + _negative_log_likelihood(projected, **mixture)))
-        return as_scores(parts)
+        return as_scores(parts, n_wanted=len(self.config.fit_sets) * len(self.config.n_components))
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Return per fit set the centre, scale and projection, and per mixture weights, means and whitening factors."""

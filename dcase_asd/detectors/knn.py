@@ -122,7 +122,7 @@ class Knn(Detector[Config]):
     """k-nearest-neighbour detector.
 
     ``Scores.parts`` has one entry per fit set and k, named ``fit_set=both,k=4``, in the order of the configuration;
-    ``Scores.score`` is the first of them. With a single combination there are no parts.
+    ``Scores.score`` is the first of them. With a grid of one there are no parts.
     """
 
     def __init__(self, config: Config) -> None:
@@ -221,7 +221,7 @@ class Knn(Detector[Config]):
             for name, sizes in self._grid
             for k, values in zip(sizes, self._reduced(name, sizes, found[name]), strict=True)
         ]
-        return as_scores(parts)
+        return as_scores(parts, n_wanted=len(self.config.fit_sets) * len(self.config.n_neighbors))
 
     def _distance(self, squared: NDArray[Any]) -> Array:
         squared = np.asarray(squared, dtype=np.float64)

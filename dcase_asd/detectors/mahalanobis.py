@@ -144,7 +144,7 @@ class Mahalanobis(Detector[Config]):
             ]
             nearest = np.minimum.reduce(squared)
             parts.append((part_name(fit_set=name), nearest if self.config.squared else np.sqrt(nearest)))
-        return as_scores(parts)
+        return as_scores(parts, n_wanted=len(self.config.fit_sets))
 
     @staticmethod
     def _count(name: str, state: Mapping[str, NDArray[Any]]) -> int:

@@ -7,16 +7,17 @@ that names it.
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from dcase_asd.errors import DataError, UnknownNameError
 from dcase_asd.evaluation.bootstrap import Difference, bootstrap_values, difference, percentile_interval
 from dcase_asd.evaluation.detection_bootstrap import detection_replicates
-from dcase_asd.evaluation.intervals import official_ci95, score_jackknife
+from dcase_asd.evaluation.intervals import can_leave_one_out, official_ci95, score_jackknife
 from dcase_asd.evaluation.metrics import Floats, auc, average_precision, base_rates, precision_recall_f1
 from dcase_asd.evaluation.results import MachineMetrics, Metrics, SectionMetrics, SystemMetrics
 from dcase_asd.evaluation.rules import Rule, Section, rule_named
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["SCORE_COLUMNS", "TRUTH_COLUMNS", "evaluate_scores", "truth_table"]
+
+_LOG = logging.getLogger(__name__)
 
 SCORE_COLUMNS = ("clip_id", "system", "score")
 DECISION_COLUMNS = ("clip_id", "system", "decision")
@@ -62,7 +65,7 @@ def evaluate_scores(
     *,
     rule: str,
     decisions: pd.DataFrame | None = None,
-    interval: bool = True,
+    interval: bool | Literal["if_possible"] = True,
     n_bootstrap: int = 0,
     reference: str | None = None,
     seed: int = 0,
@@ -81,8 +84,8 @@ def evaluate_scores(
         A key of :data:`~dcase_asd.evaluation.rules.RULES`.
     decisions : DataFrame, optional
         ``clip_id, system, decision`` (0 or 1): adds precision, recall and F1.
-    interval : bool
-        Whether to compute the jackknife interval of the score; it needs two clips of each class in every term.
+    interval : bool or "if_possible"
+        Whether to make the score's jackknife interval; every term needs two clips of each class (``if_possible``: else none).
     n_bootstrap : int
         Replicates of the paired comparison of systems and of the machines' intervals; 0 = neither.
     reference : str, optional
@@ -105,6 +108,10 @@ def evaluate_scores(
     chosen = rule_named(rule)
     known = _checked_truth(truth, chosen)
     runs = _runs(scores, decisions, known)
+    if interval == "if_possible":
+        interval = can_leave_one_out(next(iter(runs.values())).sections, chosen)
+        if not interval:
+            _LOG.warning("no interval: a term of the rule %s has one normal or one anomalous clip only", chosen.name)
     if reference is not None and reference not in runs:
         raise UnknownNameError("system", reference, runs)
     systems = {name: _evaluate_system(run, chosen, interval=interval, oracle=oracle) for name, run in runs.items()}

@@ -23,6 +23,7 @@ from dcase_asd.evaluation.rules import Rule, Section
 
 __all__ = [
     "Interval",
+    "can_leave_one_out",
     "jackknife",
     "leave_one_out",
     "mean_interval",
@@ -180,6 +181,11 @@ def _section_leave_one_out(section: Section, rule: Rule) -> Floats:
         except DataError as error:
             raise DataError(f"{section.machine} section {section.section}, {term.label}: {error}") from error
     return result
+
+
+def can_leave_one_out(sections: Sequence[Section], rule: Rule) -> bool:
+    """Return whether every term of every section keeps both classes when any clip is left out."""
+    return all(min(mask.sum() for mask in term.split(section)) > 1 for section in sections for term in rule.terms)
 
 
 def score_jackknife(sections: Sequence[Section], rule: Rule, *, confidence: float = CONFIDENCE) -> Interval:

@@ -21,7 +21,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from dcase_asd.errors import FormatError
 from dcase_asd.evaluation.evaluate import evaluate_scores
@@ -64,7 +64,7 @@ def evaluate_folder(
     *,
     year: int,
     rule: str | None = None,
-    interval: bool = True,
+    interval: bool | Literal["if_possible"] = "if_possible",
     n_bootstrap: int = 0,
     seed: int = 0,
     provenance: Mapping[str, str] | None = None,

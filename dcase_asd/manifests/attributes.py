@@ -123,13 +123,12 @@ def _pair(words: list[str], known: list[tuple[str, ...]]) -> tuple[str, str, int
 def _row_attributes(row: Mapping[str, str], source: Path, number: int) -> dict[str, str]:
     result: dict[str, str] = {}
     for column, name in row.items():
-        if not re.fullmatch(r"d\d+p", column) or not name:
+        if not re.fullmatch(r"d\d+p", column) or not name or name.lower() == _NONE:
             continue
         value = row.get(column[:-1] + "v", "")
         if not value:
             raise ManifestError(f"{source}: row {number}: parameter {name!r} in column {column} has no value in {column[:-1]}v")
-        if name.lower() != _NONE:
-            result[name] = value
+        result[name] = value
     return result
 
 

@@ -15,7 +15,9 @@ import soundfile
 import tiny
 
 from dcase_asd.cli import main
+from dcase_asd.ensemble.selection import Selection
 from dcase_asd.errors import AudioError, DataError, DcaseAsdError, ManifestError, StaleInputError, TrainingError, UnknownNameError
+from dcase_asd.evaluation.results import Metrics
 from dcase_asd.pipeline.stages.manifests import listing_digest
 
 
@@ -105,6 +107,48 @@ def test_no_target_clips_and_no_attributes_are_fine(place: Path, pattern: str) -
             path.rename(path.with_name(path.name.split("_vel_")[0] + "_noAttribute.wav"))
     try_run(place, "detectors.mean_knn.fit_sets=[source]", stop_stage="5")
     assert list((place / "recipe").rglob("5_detectors/stage.json"))
+
+
+def test_one_machine_without_target_clips_lacks_grid_points_and_the_others_keep_them(place: Path) -> None:
+    for path in (path for path in fan(place) if "_target_" in path.name):
+        path.unlink()
+    grids = ["detectors.oe_knn.n_neighbors=[1, 2]", "detectors.oe_knn.fit_sets=[both, pseudo_target]"]
+    grids += ["detectors.mean_knn.fit_sets=[both, pseudo_target]", "evaluate.systems=[both, both_unselected, oe_knn, mean_knn]"]
+    grids += ["ensembles={both: {members: ['*_knn'], n_best: 2}}"]
+    try_run(place, *grids)
+    experiment = next((place / "recipe").rglob("8_evaluate")).parent
+    dev = Metrics.read(experiment / "8_evaluate" / "0" / "dev" / "metrics.json").systems
+    kept = {"oe_knn:fit_set=both,k=1", "oe_knn:fit_set=both,k=2", "mean_knn:fit_set=both,k=1"}
+    assert {name for name in dev if name.split("_")[0] in {"oe", "mean"}} == kept
+    assert all(set(system.machines) == {"fan", "valve"} for system in dev.values())
+    chosen = Selection.read(experiment / "7_ensemble" / "0" / "selection_both.json")
+    assert len(chosen.incomplete) == 3
+    assert all("pseudo_target" in name for name in chosen.incomplete)
+    assert not set(chosen.default) & set(chosen.incomplete)
+    assert (experiment / "9_submit" / "submission.json").is_file()
+    # what the machine lacks cannot be compared, and asking for it says so
+    with pytest.raises(DataError, match=r"on some machines only: .*pseudo_target"):
+        try_run(place, *grids, "evaluate.comparators=['mean_knn:fit_set=pseudo_target,k=1']", stop_stage="8")
+
+
+def test_one_target_clip_cannot_calibrate_what_is_fitted_with_it(place: Path) -> None:
+    for machine in (path for path in (place / "data").rglob("train") if path.is_dir()):
+        for path in sorted(machine.glob("*_target_*"))[1:]:
+            path.unlink()
+    # cross-fitting: the fold that holds the one target clip out has no pseudo-target data
+    try_run(place, "detectors.mean_knn.fit_sets=[both, pseudo_target]", stop_stage="8")
+    metrics = Metrics.read(next((place / "recipe").rglob("8_evaluate/0/dev/metrics.json")))
+    assert {name for name in metrics.systems if name.startswith("mean_knn")} == {"mean_knn:fit_set=both,k=1"}
+    assert "pseudo_target,k=1 has no scores of held-out clips" in "".join(
+        p.read_text() for p in place.rglob("log/6_scores/*.log")
+    )
+
+
+def test_one_normal_test_clip_of_the_target_domain_is_evaluated_without_an_interval(place: Path) -> None:
+    next(path for path in fan(place, "test") if "_target_test_normal_" in path.name).unlink()
+    try_run(place, stop_stage="8")
+    metrics = next((place / "recipe").rglob("8_evaluate/0/dev/metrics.json"))
+    assert Metrics.read(metrics).systems["both"].interval is None
 
 
 def test_mixed_sample_rates(place: Path) -> None:

@@ -23,9 +23,17 @@ def part_name(**values: object) -> str:
     return ",".join(f"{key}={value}" for key, value in values.items())
 
 
-def as_scores(parts: Sequence[tuple[str, NDArray[np.float64]]]) -> Scores:
-    """Make :class:`Scores` of a grid: ``score`` is the first part in grid order; a single part leaves ``parts`` empty."""
-    return Scores(score=parts[0][1], parts=dict(parts) if len(parts) > 1 else {})
+def as_scores(parts: Sequence[tuple[str, NDArray[np.float64]]], *, n_wanted: int = 1) -> Scores:
+    """Make :class:`Scores` of a grid: ``score`` is the first part in grid order; a single part leaves ``parts`` empty.
+
+    Parameters
+    ----------
+    parts : sequence of (name, ndarray [segment])
+    n_wanted : int
+        Grid points of the configuration. Where it has several and the data allow only one, that one keeps its name: systems
+        must be called the same on every machine.
+    """
+    return Scores(score=parts[0][1], parts=dict(parts) if max(len(parts), n_wanted) > 1 else {})
 
 
 def check_sizes(sizes: Sequence[int], *, key: str) -> None:

@@ -261,6 +261,10 @@ def _development_metrics(context: Context, scores: pd.DataFrame, *, rule: str) -
     labels = Labels.read(context.folders["manifests"] / "labels.csv")
     truth = truth_table(manifest, labels)
     truth = truth[truth["clip_id"].isin(set(scores["clip_id"]))]
-    metrics = evaluate_scores(scores[scores["subset"] == "dev"][list(SCORE_SCHEMA)], truth, rule=rule, interval=False)
-    rows = [(name, machine, m.score) for name, system in metrics.systems.items() for machine, m in system.machines.items()]
+    rows = []
+    # machine by machine: one may lack a grid point (no target clips, or fewer segments than neighbours)
+    for machine, own in truth.groupby("machine", sort=True):
+        part = scores[scores["clip_id"].isin(set(own["clip_id"]))][list(SCORE_SCHEMA)]
+        metrics = evaluate_scores(part, own, rule=rule, interval=False)
+        rows += [(name, str(machine), system.score) for name, system in metrics.systems.items()]
     return pd.DataFrame(rows, columns=["system", "machine", "score"])

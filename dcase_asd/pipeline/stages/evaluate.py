@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import fnmatch
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dcase_asd.errors import DataError, StageError
+from dcase_asd.errors import DataError, StageError, UnknownNameError
 from dcase_asd.io.tables import read_table, write_table
 from dcase_asd.manifests.schema import Labels, Manifest
 from dcase_asd.pipeline.decision_tables import DECISION_TABLE, write_decision_table
@@ -77,7 +77,7 @@ class EvaluateStage(Stage):
         labels = Labels.read(context.folders["manifests"] / "labels.csv")
         for subset in ("dev", "eval"):
             part = manifest.select(subset=subset, split="test")
-            self._evaluate(unit, out / subset, scores, decisions, (part, labels), shown)
+            self._evaluate(context, unit, out / subset, (scores, decisions), (part, labels))
             if "scores" in unit.inputs:
                 _add_pixels(context, unit, out / subset, part, labels)
 
@@ -94,17 +94,16 @@ class EvaluateStage(Stage):
 
     @staticmethod
     def _evaluate(
+        context: Context,
         unit: Unit,
         out: Path,
-        scores: pd.DataFrame,
-        decisions: pd.DataFrame,
+        tables: tuple[pd.DataFrame, pd.DataFrame],
         truth_of: tuple[Manifest, Labels],
-        shown: Sequence[str],
     ) -> None:
         from dcase_asd.evaluation.evaluate import evaluate_scores, truth_table
         from dcase_asd.evaluation.rules import rule_named
 
-        manifest, labels = truth_of
+        (scores, decisions), (manifest, labels) = tables, truth_of
         scored = set(scores["clip_id"])
         manifest = Manifest(manifest.table[manifest.table["clip_id"].isin(scored)].reset_index(drop=True))
         known = manifest.table["clip_id"].isin(set(labels.table["clip_id"]))
@@ -115,17 +114,19 @@ class EvaluateStage(Stage):
             raise DataError(
                 f"{(~known).sum()} of {len(known)} test clips have no label, e.g. {first}; label all of a part or none"
             )
-        clips = set(manifest.table["clip_id"])
         config = unit.config["evaluate"]
         provenance = {"rule": config["rule"], "seed": unit.name}
         truth = truth_table(manifest, labels)
-        chosen = scores[scores["clip_id"].isin(clips)]
+        chosen = _on_every_machine(scores, truth, log=context.log)
+        shown = _shown(unit.config, scores, chosen)
+        decisions = decisions[decisions["clip_id"].isin(set(truth["clip_id"])) & decisions["system"].isin(shown)]
         # every system with its decisions; all grid points without
         metrics = evaluate_scores(
             chosen[chosen["system"].isin(shown)],
             truth,
             rule=config["rule"],
-            decisions=decisions[decisions["clip_id"].isin(clips)],
+            decisions=decisions,
+            interval="if_possible",
             n_bootstrap=config["n_bootstrap"],
             reference=next((c for c in config["comparators"] if c in shown), None),
             oracle=config["oracle"],
@@ -137,6 +138,32 @@ class EvaluateStage(Stage):
             write_decision_table(out / DECISION_TABLE, decisions, truth, shown)
         every = evaluate_scores(chosen, truth, rule=config["rule"], interval=False, provenance=provenance)
         write_table(out / "all_systems.csv", every.table().reset_index())
+
+
+def _on_every_machine(scores: pd.DataFrame, truth: pd.DataFrame, *, log: Callable[[str], None]) -> pd.DataFrame:
+    """Return the scores of the truth's clips by systems that exist on all its machines; the others have no overall score.
+
+    A machine lacks a grid point where its data do not allow it: no target clips, fewer segments than neighbours.
+    """
+    table = scores.merge(truth[["clip_id", "machine"]], on="clip_id")
+    found = table.groupby("system")["machine"].nunique()
+    lacking = sorted(found.index[found < truth["machine"].nunique()])
+    if lacking:
+        log(f"not on every machine, so in no table: {', '.join(lacking)}")
+    return table[~table["system"].isin(lacking)].drop(columns="machine")
+
+
+def _shown(config: Mapping[str, Any], scores: pd.DataFrame, kept: pd.DataFrame) -> list[str]:
+    """Return the rows of the result table; ``DataError`` if one that is asked for exists on some machines only."""
+    systems = sorted(set(kept["system"]))
+    try:
+        return shown_systems(config, systems)
+    except UnknownNameError as error:
+        lost = sorted(set(scores["system"]) - set(systems))
+        raise DataError(
+            f"evaluate.systems or evaluate.comparators: {error}; on some machines only: {', '.join(lost)}. Leave them out, or "
+            "give every machine what they need (target clips, enough segments)"
+        ) from error
 
 
 def _add_pixels(context: Context, unit: Unit, out: Path, manifest: Manifest, labels: Labels) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,9 +90,10 @@ class ScoresStage(Stage):
             return
         source = context.folders["embeddings"] / unit.config["embeddings"]
         models = context.folders["detectors"] / unit.name
-        test = _score_test(Embeddings.read(source / "test"), unit, models)
+        held_out = _score_held_out(Embeddings.read(source / "train"), unit, models)
+        test = _calibrated(_score_test(Embeddings.read(source / "test"), unit, models), held_out, log=context.log)
         write_table(out / "scores.csv", _pooled(test, unit))
-        write_table(out / "calibration.csv", _pooled(_score_held_out(Embeddings.read(source / "train"), unit, models), unit))
+        write_table(out / "calibration.csv", _pooled(held_out, unit))
         if learns_from_labels(unit.config):
             positive = _score_held_out(Embeddings.read(source / POSITIVES), unit, models, which="anomalies")
             write_table(out / f"{HELD_OUT_POSITIVES}.csv", _pooled(positive, unit))
@@ -138,6 +139,19 @@ def _score_held_out(embeddings: Embeddings, unit: Unit, models: Path, *, which: 
             f"{unit.name}: no {kind} clip was held out to calibrate; lower split.source_fraction or use fit_split: all"
         )
     return _score_rows(embeddings, unit, chosen)
+
+
+def _calibrated(test: _Scored, held_out: _Scored, *, log: Callable[[str], None]) -> _Scored:
+    """Return the test scores of systems that held-out clips can calibrate.
+
+    A model cross-fitted on fewer clips may lack a grid point that the main one has: as many neighbours, or the one target clip.
+    """
+    lacking = sorted(set(test.systems) - set(held_out.systems))
+    if len(lacking) == len(test.systems):
+        raise DataError(f"{', '.join(lacking)}: no scores of held-out clips; use fit_split: train, more folds or a smaller grid")
+    for system in lacking:
+        log(f"{system} has no scores of held-out clips to calibrate it: left out")
+    return replace(test, systems={name: values for name, values in test.systems.items() if name not in lacking})
 
 
 def _score_rows(

@@ -76,7 +76,8 @@ def test_more_components_than_segments_are_left_out_and_logged(batches_of, caplo
     with caplog.at_level(logging.WARNING):
         detector = _fitted(batches_of(source[:10]), n_components=(1, 16))
     assert "16" in caplog.text
-    assert detector.score(query).parts == {}
+    # what is left keeps its name: on a machine with more segments the same grid has two parts
+    assert list(detector.score(query).parts) == ["fit_set=both,n_components=1"]
     with pytest.raises(DataError, match="16"):
         _fitted(batches_of(source[:10]), n_components=(1, 16), oversize="error")
 

@@ -193,12 +193,17 @@ def test_unknown_rule_names_the_nearest(truth):
         evaluate_scores(scored(truth, "a"), truth, rule="dcase22")
 
 
-def test_a_single_anomaly_can_be_evaluated_without_an_interval(truth):
+def test_a_single_anomaly_can_be_evaluated_without_an_interval(truth, caplog):
     few = truth[(truth["machine"] == "fan") & ((truth["is_anomaly"] == 0) | (truth["clip_id"].str.endswith("source_1_0000.wav")))]
     scores = scored(few, "a")
     with pytest.raises(DataError, match="without an interval"):
         evaluate_scores(scores, few, rule="pooled")
     assert evaluate_scores(scores, few, rule="pooled", interval=False).systems["a"].interval is None
+    with caplog.at_level("WARNING"):
+        assert evaluate_scores(scores, few, rule="pooled", interval="if_possible").systems["a"].interval is None
+    assert "one normal or one anomalous clip only" in caplog.text
+    enough = evaluate_scores(scored(truth, "a"), truth, rule="dcase2023", interval="if_possible")
+    assert enough == evaluate_scores(scored(truth, "a"), truth, rule="dcase2023")
 
 
 def test_truth_comes_from_manifest_and_labels():

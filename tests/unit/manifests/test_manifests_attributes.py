@@ -88,6 +88,7 @@ def test_table_is_read_with_crlf_bom_and_names_without_folder_or_ending(root):
 def test_table_of_a_machine_with_hidden_attributes(root):
     assert read_attribute_table(table(root, "file_name\nfan/train/a.wav\n")) == {"a": {}}
     assert read_attribute_table(table(root, "file_name,d1p,d1v\nfan/train/a.wav,noAttribute,0\n")) == {"a": {}}
+    assert read_attribute_table(table(root, "file_name,d1p,d1v\nfan/train/a.wav,noAttribute,\n")) == {"a": {}}
 
 
 @pytest.mark.parametrize(
