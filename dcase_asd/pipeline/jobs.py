@@ -61,17 +61,31 @@ def mark_done(partial: Path, unit: str, parts: Mapping[str, Any]) -> None:
 
 
 def discard_foreign(partial: Path, wanted: Mapping[str, Mapping[str, Any]]) -> None:
-    """Remove what an interrupted run with other settings left in the partial folder."""
-    keep = {name for name in wanted if is_done(partial, name, wanted[name])}
-    for name in wanted:
-        if name not in keep:
-            _mark(partial, name).unlink(missing_ok=True)
-    known = {_mark(partial, name).name for name in wanted}
-    marks = partial / _MARKS
-    for path in marks.glob("*.json") if marks.is_dir() else []:
-        if path.name not in known:
-            _clear(partial, path.stem.strip("~").replace("~", "/"))
+    """Leave in the partial folder the finished units that are wanted, and nothing else that an interrupted run wrote there.
+
+    Not only marked units: one that was cut short has no mark, and a closing step may have written files of other settings.
+    """
+    whole = {name for name in wanted if is_done(partial, name, wanted[name])}
+    marks = {_mark(partial, name).name for name in whole}
+    for path in (partial / _MARKS).glob("*.json"):
+        if path.name not in marks:
             path.unlink()
+    if "" not in whole:
+        _prune(partial, partial, {tuple(name.split("/")) for name in whole})
+
+
+def _prune(partial: Path, folder: Path, whole: set[tuple[str, ...]]) -> None:
+    """Remove what is below ``folder`` but the units ``whole`` (their paths in parts), marks and work folders."""
+    for path in sorted(folder.iterdir()):
+        place = path.relative_to(partial).parts
+        if place in whole or place in {(_MARKS,), (_WORK,)}:
+            continue
+        if not path.is_dir() or path.is_symlink():
+            path.unlink()
+        elif any(unit[: len(place)] == place for unit in whole):
+            _prune(partial, path, whole)
+        else:
+            remove_tree(path)
 
 
 def reuse(out: Path, partial: Path, unit: str, *, files: Mapping[str, str]) -> bool:

@@ -186,6 +186,18 @@ def test_kill_9_loses_only_the_work_in_flight(root: Path) -> None:
     assert not list((root / "exp/exp é").glob("*.partial"))
 
 
+def test_unit_cut_short_that_is_no_longer_wanted_is_not_committed(root: Path) -> None:
+    """A unit that was never marked leaves nothing behind, nor does a closing step with other settings."""
+    with pytest.raises(DataError):
+        make_runner(root, values={"a": 1, "b": "fail"}).run(Plan())
+    assert (root / "exp/exp é/3_numbers.partial/unit/b/half.txt").is_file()
+    (root / "exp/exp é/3_numbers.partial/title of another run.txt").write_text("left by an interrupted finish")
+    make_runner(root, values={"a": 1}).run(Plan())
+    assert [name for name in files(root) if "3_numbers" in name] == ["exp/exp é/3_numbers/unit/a/number.txt"]
+    assert calls(root)["a"] == 1
+    assert not list((root / "exp/exp é").rglob("unit/b"))
+
+
 @pytest.mark.parametrize("point", ["after_rename_of_old", "partial_with_record"])
 def test_interrupted_commit_is_finished(root: Path, point: str) -> None:
     make_runner(root).run(Plan())
