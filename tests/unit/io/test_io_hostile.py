@@ -53,6 +53,23 @@ def test_any_bytes_are_a_table_or_an_error(content: bytes, tmp_path: Path) -> No
         assert list(read_table(tmp_path / "t.csv", {"clip_id": "str"}).columns) == ["clip_id"]
 
 
+@pytest.mark.parametrize(
+    ("rows", "told"),
+    [
+        ("x,a,1,1.0\ny,b,2,2.0\n", "row 2 has 4 values"),  # pandas alone: clip a, and x is a row label
+        ("a,1,1.0\nb,2\n", "row 3 has 2 values"),  # pandas alone: a score that is missing
+        ("a,1e30,1.0\n", "'1e30' is not int"),  # a cast alone: -9223372036854775808
+        ("a,9007199254740993,1.0\n", "'9007199254740993' is not int"),  # a cast alone: ...992
+        ("a" * 200_000 + ",1,1.0\n", "not a readable CSV"),
+    ],
+)
+def test_rows_that_pandas_would_bend_are_refused(rows: str, told: str, tmp_path: Path) -> None:
+    path = tmp_path / "ü b.csv"
+    path.write_text("clip_id,n,score\n" + rows, encoding="utf-8")
+    with pytest.raises(FormatError, match=told):
+        read_table(path, {"clip_id": "str", "n": "int", "score": "float"})
+
+
 @QUICK
 @given(machine=NAMES, section=NAMES, attributes=st.dictionaries(TEXT, TEXT, max_size=3))
 def test_manifest_comes_back(machine: str, section: str, attributes: dict[str, str], tmp_path: Path) -> None:
