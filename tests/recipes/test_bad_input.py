@@ -195,6 +195,7 @@ def test_links_that_lead_nowhere_or_in_circles(place: Path) -> None:
         ("extractors.oe.epochs=0", "epochs >= 1"),
         ("ensembles.both.members=oe_knn", "ensembles.both.members: input should be a valid tuple"),
         ("seeds=3", "seeds: expected a list of whole numbers"),
+        ("features.channel=²", "channel: expected 'mean' or a channel number"),
         ("nonsense", "neither an option nor an override"),
     ],
 )
@@ -222,6 +223,8 @@ def test_wrong_setting_is_refused_before_any_stage(
         (["--device", "warp"], 2, "--device warp: torch cannot use it here"),
         (["--tag", "../x"], 2, "a plain folder name is needed"),
         (["--seeds", "0,x"], 2, "whole numbers are needed"),
+        (["--seeds", "²"], 2, "whole numbers are needed"),
+        (["--stage", "²"], 2, "unknown stage .*'²'"),
         (["--conf", "other.yaml"], 2, "other.yaml: cannot read the configuration"),
         (["--data_root", "nowhere"], 1, "nowhere does not exist; give --data_root DIR"),
         (["--data_root", "../data", "--stages", "5,6"], 1, "stage 0 raw is missing: no output yet. Run with --stage 0 first"),

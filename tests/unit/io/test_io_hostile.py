@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
+import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -107,6 +108,34 @@ def test_any_text_is_a_configuration_or_an_error(text: str, tmp_path: Path) -> N
 LAUGHS = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"{c}: &{c} [{', '.join([f'*{chr(ord(c) - 1)}'] * 9)}]\n" for c in "bcdefghi"
 )
+
+
+def test_number_that_would_take_minutes_to_read_is_refused_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "ü b.yaml"
+    path.write_text("x: 1" + ":1" * 400_000, encoding="utf-8")
+    with pytest.raises(ConfigError, match="line 1: a whole number of 800001 characters"):
+        load_yaml(path)
+
+
+def test_time_for_keys_grows_with_their_number_alone() -> None:
+    """Comparisons of strings are counted, as a clock would depend on the machine."""
+    from dcase_asd import config
+
+    class Key(str):
+        __slots__ = ()
+        compared = 0
+
+        def __eq__(self, other: object) -> bool:
+            Key.compared += 1
+            return str.__eq__(self, other)
+
+        __hash__ = str.__hash__
+
+    node = yaml.compose("{" + ", ".join(f"k{i}: 1" for i in range(2000)) + "}")
+    for key, _ in node.value:
+        key.value = Key(key.value)
+    config._refuse_aliases_and_duplicates(node, "here")
+    assert Key.compared < 2000
 
 
 def test_billion_laughs_are_refused(tmp_path: Path) -> None:
