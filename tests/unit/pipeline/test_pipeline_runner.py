@@ -163,6 +163,17 @@ def test_second_runner_is_refused(root: Path) -> None:
         make_runner(root).run(Plan())
 
 
+def test_partial_work_of_a_runner_at_work_is_left_alone(root: Path) -> None:
+    """Features are shared by experiments, so the lock of one's own experiment is not enough."""
+    partial = root / "exp" / "exp é" / "3_numbers.partial"
+    partial.mkdir(parents=True)
+    with stage_lock(root / "exp" / "exp é" / "3_numbers"), pytest.raises(LockedError, match=r"process \d+ on"):
+        make_runner(root).forget_partial_work()
+    assert partial.is_dir()
+    make_runner(root).forget_partial_work()
+    assert not partial.exists()
+
+
 def test_processes_give_the_same_files(root: Path, tmp_path: Path) -> None:
     make_runner(root).run(Plan())
     other = tmp_path / "other"
