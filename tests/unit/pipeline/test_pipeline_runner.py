@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -161,6 +164,16 @@ def test_dry_run_writes_nothing(root: Path, capsys: pytest.CaptureFixture[str]) 
 def test_second_runner_is_refused(root: Path) -> None:
     with stage_lock(root / "exp" / "exp é" / "3_numbers"), pytest.raises(LockedError, match=r"process \d+ on"):
         make_runner(root).run(Plan())
+
+
+def test_file_system_without_locks_is_named_as_one(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", unknown)
+    with pytest.raises(StageError, match=r"3_numbers\.lock: cannot be locked \(No locks available\).*put --expdir") as refused:
+        make_runner(root).run(Plan())
+    assert not isinstance(refused.value, LockedError)
 
 
 def test_partial_work_of_a_runner_at_work_is_left_alone(root: Path) -> None:
