@@ -17,12 +17,13 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import partial as partial_call
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from dcase_asd.errors import DcaseAsdError, StageError, UnknownNameError
-from dcase_asd.io.atomic import remove_tree, write_json
+from dcase_asd.io.atomic import remove_tree, write_json, write_text
 from dcase_asd.io.hashing import sha256_tree
 from dcase_asd.pipeline.stage import Context, Resources, Stage, Unit
 
@@ -38,9 +39,12 @@ __all__ = [
     "reuse",
     "run_unit",
     "set_marks_aside",
+    "take_over",
 ]
 
 _MARKS, _WORK = ".units", ".work"
+#: Beside the marks: which runner the partial folder belongs to.
+_OWNER = "owner"
 
 
 def _mark(partial: Path, unit: str) -> Path:
@@ -50,14 +54,35 @@ def _mark(partial: Path, unit: str) -> Path:
 def is_done(partial: Path, unit: str, parts: Mapping[str, Any]) -> bool:
     """Return whether a unit with exactly this fingerprint is whole in the partial folder."""
     try:
-        return bool(json.loads(_mark(partial, unit).read_text(encoding="utf-8")) == parts)
+        mark = json.loads(_mark(partial, unit).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
+    return bool(mark == {"parts": parts, "runner": _owner(partial)})
 
 
-def mark_done(partial: Path, unit: str, parts: Mapping[str, Any]) -> None:
-    """Record that a unit is whole."""
-    write_json(_mark(partial, unit), parts)
+def mark_done(partial: Path, unit: str, parts: Mapping[str, Any], *, runner: str | None = None) -> None:
+    """Record that a unit is whole, made for a runner (by default the one that the folder belongs to)."""
+    write_json(_mark(partial, unit), {"parts": parts, "runner": _owner(partial) if runner is None else runner})
+
+
+def take_over(partial: Path, wanted: Mapping[str, Mapping[str, Any]]) -> None:
+    """Make the partial folder this runner's, with the finished units that are wanted.
+
+    Workers of a cluster outlive a runner that was ended. What they write from now on may lie beside what is cleared for doing it
+    again, so their marks count no more. Who made a mark stands in it: a worker on another machine may read old files for a while.
+    """
+    runner = f"{platform.node()} {os.getpid()} {os.urandom(8).hex()}"
+    for name, parts in wanted.items():
+        if is_done(partial, name, parts):
+            mark_done(partial, name, parts, runner=runner)
+    write_text(partial / _MARKS / _OWNER, runner)
+
+
+def _owner(partial: Path) -> str:
+    try:
+        return (partial / _MARKS / _OWNER).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return ""
 
 
 def discard_foreign(partial: Path, wanted: Mapping[str, Mapping[str, Any]]) -> None:
@@ -141,7 +166,7 @@ def job(
 ) -> tuple[Callable[..., str], tuple[Any, ...]]:
     """Return a picklable call that does one unit."""
     plain = replace(context, log=_drop)
-    return run_unit, (stage, plain, unit, partial, dict(parts), log_path)
+    return partial_call(run_unit, runner=_owner(partial)), (stage, plain, unit, partial, dict(parts), log_path)
 
 
 def execute(work: Sequence[Any], *, resources: Resources, done: Callable[[str], None]) -> None:
@@ -157,8 +182,10 @@ def executors() -> list[str]:
     return sorted(p.stem for p in (Path(__file__).parent / "executors").glob("*.py") if not p.stem.startswith("_"))
 
 
-def run_unit(stage: Stage, context: Context, unit: Unit, partial: Path, parts: dict[str, Any], log_path: Path) -> str:
-    """Do one unit in this process: clear its folder, run it under its log, mark it done; return its name."""
+def run_unit(
+    stage: Stage, context: Context, unit: Unit, partial: Path, parts: dict[str, Any], log_path: Path, *, runner: str = ""
+) -> str:
+    """Do one unit in this process for a runner: clear its folder, run it under its log, mark it done; return its name."""
     _clear(partial, unit.name)
     out = partial / unit.name
     out.mkdir(parents=True, exist_ok=True)
@@ -183,7 +210,7 @@ def run_unit(stage: Stage, context: Context, unit: Unit, partial: Path, parts: d
             message = f"stage {stage.number} {stage.name}, unit {unit.name}: {type(error).__name__}: {error} (log: {log_path})"
             raise StageError(message) from error
         stream.write(f"# Ended (code 0), elapsed {time.monotonic() - started:.1f} s\n")
-    mark_done(partial, unit.name, parts)
+    mark_done(partial, unit.name, parts, runner=runner)
     return unit.name
 
 

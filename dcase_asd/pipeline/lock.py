@@ -39,8 +39,8 @@ def stage_lock(out: Path) -> Iterator[None]:
             ) from error
         except OSError as error:  # nobody is there, but nobody could be kept away either
             raise StageError(
-                f"{path}: cannot be locked ({error.strerror}): this file system knows no locks, so a second runner could write into "
-                "the first one's output; put --expdir, --dumpdir and the recipe on another"
+                f"{path}: cannot be locked ({error.strerror}): this file system knows no locks, so a second runner could write "
+                "into the first one's output; put --expdir, --dumpdir and the recipe on another"
             ) from error
         stream.seek(0)
         stream.truncate()

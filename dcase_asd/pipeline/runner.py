@@ -201,6 +201,7 @@ class Runner:
         jobs.bring_marks_back(partial)
         partial.mkdir(parents=True, exist_ok=True)
         (partial / records.RECORD).unlink(missing_ok=True)  # of a commit that was interrupted
+        jobs.take_over(partial, wanted)
         jobs.discard_foreign(partial, wanted)
         old = None if redo else records.read_record(out)
         todo: list[Unit] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import json
@@ -14,12 +15,13 @@ import pytest
 from toy_stages import Last, Numbers, Sums
 
 from dcase_asd.errors import DataError, LockedError, StageError, StaleInputError
+from dcase_asd.pipeline import runner
 from dcase_asd.pipeline.layout import Layout
 from dcase_asd.pipeline.lock import stage_lock
 from dcase_asd.pipeline.recipe import plan_from
 from dcase_asd.pipeline.runner import Plan, Runner
 from dcase_asd.pipeline.screen import Screen
-from dcase_asd.pipeline.stage import Resources
+from dcase_asd.pipeline.stage import Context, Resources, Unit
 
 VALUES = {"a": 1, "b": 22, "c": 333}
 
@@ -166,6 +168,32 @@ def test_second_runner_is_refused(root: Path) -> None:
         make_runner(root).run(Plan())
 
 
+def test_worker_of_a_runner_that_is_gone_marks_nothing_for_the_next_one(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cluster workers outlive their runner: the next one clears the unit's folder, and the rest that they write is not whole."""
+    run = Numbers.run
+
+    def overtaken(self: Numbers, context: Context, unit: Unit, out: Path, work: Path) -> None:
+        run(self, context, unit, out, work)
+        if unit.name == "unit/b":  # meanwhile another runner begins, and is ended before it comes to this unit
+            with monkeypatch.context() as patch:
+                patch.setattr(Runner, "_run_units", _interrupt)
+                patch.setattr(runner, "stage_lock", lambda _: contextlib.nullcontext())
+                with pytest.raises(KeyboardInterrupt):
+                    make_runner(root).run(Plan())
+            out.mkdir(parents=True)
+            (out / "last.txt").write_text("what is left to write")
+
+    monkeypatch.setattr(Numbers, "run", overtaken)
+    monkeypatch.setattr(Numbers, "finish", _interrupt)  # the first runner ends here
+    with pytest.raises(KeyboardInterrupt):
+        make_runner(root).run(Plan())
+    monkeypatch.undo()
+    make_runner(root).run(Plan())
+    assert files(root)["exp/exp é/3_numbers/unit/b/number.txt"] == "22"
+    assert "exp/exp é/3_numbers/unit/b/last.txt" not in files(root)
+    assert calls(root)["b"] == 2
+
+
 def test_file_system_without_locks_is_named_as_one(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def unknown(*_: object) -> None:
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
@@ -238,7 +266,7 @@ def test_interrupted_commit_is_finished(root: Path, point: str) -> None:
 
 def test_kill_during_the_commit_does_no_unit_again(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The marks of finished units outlive the check, the hashing and the two renames."""
-    from dcase_asd.pipeline import records, runner
+    from dcase_asd.pipeline import records
 
     for module, name in ((records, "commit_record"), (runner, "_swap")):
         with monkeypatch.context() as patch:
