@@ -7,6 +7,7 @@ name and imported only when it is called, so that ``dcase-asd --help`` stays fas
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import signal
 import sys
@@ -77,6 +78,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; exit 0 on success, 1 on failure, 2 on wrong usage, 130 and 143 after SIGINT and SIGTERM."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     stopped: list[int] = []
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a name that the terminal's encoding lacks must not end a run
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         with _sigterm_as_interrupt(stopped):
             cli.main(args=normalise(given), prog_name="dcase-asd", standalone_mode=False, obj=given)
