@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from dcase_asd.errors import DcaseAsdError, StageError, UnknownNameError
-from dcase_asd.io.atomic import remove_tree, write_json, write_text
+from dcase_asd.io.atomic import remove_tree, write_json
 from dcase_asd.io.hashing import sha256_tree
 from dcase_asd.pipeline.stage import Context, Resources, Stage, Unit
 
@@ -57,12 +57,13 @@ def is_done(partial: Path, unit: str, parts: Mapping[str, Any]) -> bool:
         mark = json.loads(_mark(partial, unit).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    return bool(mark == {"parts": parts, "runner": _owner(partial)})
+    owner = _owner(partial)
+    return mark in [{"parts": parts, "runner": runner} for runner in (owner["runner"], owner["earlier"].get(unit)) if runner]
 
 
 def mark_done(partial: Path, unit: str, parts: Mapping[str, Any], *, runner: str | None = None) -> None:
     """Record that a unit is whole, made for a runner (by default the one that the folder belongs to)."""
-    write_json(_mark(partial, unit), {"parts": parts, "runner": _owner(partial) if runner is None else runner})
+    write_json(_mark(partial, unit), {"parts": parts, "runner": runner or _owner(partial)["runner"]})
 
 
 def take_over(partial: Path, wanted: Mapping[str, Mapping[str, Any]]) -> None:
@@ -71,18 +72,18 @@ def take_over(partial: Path, wanted: Mapping[str, Mapping[str, Any]]) -> None:
     Workers of a cluster outlive a runner that was ended. What they write from now on may lie beside what is cleared for doing it
     again, so their marks count no more. Who made a mark stands in it: a worker on another machine may read old files for a while.
     """
+    owner = _owner(partial)
+    whole = {name: owner["earlier"].get(name, owner["runner"]) for name, parts in wanted.items() if is_done(partial, name, parts)}
     runner = f"{platform.node()} {os.getpid()} {os.urandom(8).hex()}"
-    for name, parts in wanted.items():
-        if is_done(partial, name, parts):
-            mark_done(partial, name, parts, runner=runner)
-    write_text(partial / _MARKS / _OWNER, runner)
+    write_json(partial / _MARKS / _OWNER, {"runner": runner, "earlier": whole})
 
 
-def _owner(partial: Path) -> str:
+def _owner(partial: Path) -> dict[str, Any]:
+    """Return the runner that the folder belongs to, and of each unit that was whole when it began, who made it."""
     try:
-        return (partial / _MARKS / _OWNER).read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return ""
+        return dict(json.loads((partial / _MARKS / _OWNER).read_text(encoding="utf-8")))
+    except (FileNotFoundError, ValueError):
+        return {"runner": "", "earlier": {}}
 
 
 def discard_foreign(partial: Path, wanted: Mapping[str, Mapping[str, Any]]) -> None:
@@ -166,7 +167,7 @@ def job(
 ) -> tuple[Callable[..., str], tuple[Any, ...]]:
     """Return a picklable call that does one unit."""
     plain = replace(context, log=_drop)
-    return partial_call(run_unit, runner=_owner(partial)), (stage, plain, unit, partial, dict(parts), log_path)
+    return partial_call(run_unit, runner=_owner(partial)["runner"]), (stage, plain, unit, partial, dict(parts), log_path)
 
 
 def execute(work: Sequence[Any], *, resources: Resources, done: Callable[[str], None]) -> None:
