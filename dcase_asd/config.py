@@ -20,6 +20,9 @@ T = TypeVar("T")
 #: What PyYAML raises, beside its own, on text such as ``!!timestamp x`` (AttributeError) or ``[`` many times (RecursionError).
 _YAML_ERRORS = (ValueError, AttributeError, TypeError, LookupError, ArithmeticError, RecursionError)
 
+#: YAML 1.1 knows numbers to base 60 (``1:30:00``); PyYAML takes time quadratic in their length, minutes for a megabyte.
+_YAML_INT, _LONGEST_INT = "tag:yaml.org,2002:int", 100
+
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)
 def configclass(cls: type[T]) -> type[T]:
@@ -176,10 +179,17 @@ def _refuse_aliases_and_duplicates(node: Any, source: str) -> None:
             raise ConfigError(f"{source}: line {current.start_mark.line + 1}: YAML aliases are not accepted; write the value out")
         seen.add(id(current))
         if isinstance(current, yaml.MappingNode):
-            keys = [key.value for key, _ in current.value]
-            twice = next((key for i, key in enumerate(keys) if key in keys[:i]), None)
-            if twice is not None:
-                raise ConfigError(f"{source}: line {current.start_mark.line + 1}: key {twice!r} stands twice")
+            _refuse_duplicates(current, source)
             stack += [part for pair in current.value for part in pair]
         elif isinstance(current, yaml.SequenceNode):
             stack += current.value
+        elif current.tag == _YAML_INT and len(current.value) > _LONGEST_INT:
+            raise ConfigError(f"{source}: line {current.start_mark.line + 1}: a whole number of {len(current.value)} characters")
+
+
+def _refuse_duplicates(mapping: Any, source: str) -> None:
+    known: set[str] = set()
+    for key in (key.value for key, _ in mapping.value if isinstance(key.value, str)):  # others cannot be keys of a Python mapping
+        if key in known:
+            raise ConfigError(f"{source}: line {mapping.start_mark.line + 1}: key {key!r} stands twice")
+        known.add(key)

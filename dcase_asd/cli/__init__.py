@@ -6,9 +6,12 @@ name and imported only when it is called, so that ``dcase-asd --help`` stays fas
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 
 import click
@@ -72,15 +75,19 @@ def normalise(arguments: Sequence[str]) -> list[str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line; exit 0 on success, 1 on failure, 2 on wrong usage."""
+    """Run the command line; exit 0 on success, 1 on failure, 2 on wrong usage, 130 and 143 after SIGINT and SIGTERM."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    stopped: list[int] = []
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a name that the terminal's encoding lacks must not end a run
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        cli.main(args=normalise(given), prog_name="dcase-asd", standalone_mode=False, obj=given)
+        with _sigterm_as_interrupt(stopped):
+            cli.main(args=normalise(given), prog_name="dcase-asd", standalone_mode=False, obj=given)
     except click.exceptions.Exit as done:
         sys.exit(done.exit_code)
-    except click.Abort:
-        click.echo("interrupted", err=True)
-        sys.exit(130)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted; run the same command to go on", err=True)
+        sys.exit(128 + (stopped or [signal.SIGINT])[0])
     except click.ClickException as error:
         context = getattr(error, "ctx", None)
         help_at = f"; see {context.command_path} --help" if context is not None else ""
@@ -89,12 +96,28 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except DcaseAsdError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        click.echo("interrupted; run the same command to go on", err=True)
-        sys.exit(130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:  # permissions, a full disk, a folder that is a file: the system says what and where
         click.echo(f"error: {error.strerror or error}{': ' + str(error.filename) if error.filename else ''}", err=True)
         sys.exit(1)
+
+
+@contextlib.contextmanager
+def _sigterm_as_interrupt(stopped: list[int]) -> Iterator[None]:
+    """Take a polite request to end like Ctrl-C, so that executors end their jobs: those of another process would write on."""
+
+    def stop(number: int, _: object) -> None:
+        stopped.append(number)
+        raise KeyboardInterrupt
+
+    try:
+        before = signal.signal(signal.SIGTERM, stop)
+    except ValueError:  # only the main thread of a program may ask for signals
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -60,7 +60,7 @@ def command(recipe: str, conf: str, overrides: tuple[str, ...], **options: Any) 
         if "=" not in text:
             raise UsageError(f"argument {text!r} is neither an option nor an override of the form a.b=value")
     seeds = options["seed"] or options["seeds"]
-    if not all(text.isdigit() for text in seeds):
+    if not all(text.isascii() and text.isdigit() for text in seeds):
         raise UsageError(f"--seeds {','.join(seeds)}: whole numbers are needed")
     run_options = RunOptions(
         recipe=Path(recipe),

@@ -70,10 +70,10 @@ def unpack(archive: Path, folder: Path, *, progress: Callable[[int, int], None] 
 def _judge(items: Sequence[zipfile.ZipInfo], archive: Path, folder: Path) -> None:
     seen: set[str] = set()
     for item in items:
-        fault = _fault(item)
-        if not fault and item.filename in seen:
+        fault, place = _fault(item), PurePosixPath(item.filename).as_posix()  # a//b and ./a/b are the same file
+        if not fault and place in seen:
             fault = "a name that stands twice"
-        seen.add(item.filename)
+        seen.add(place)
         if fault:
             raise DataError(f"{archive}: member {item.orig_filename!r}: {fault}; this is no corpus archive, nothing was unpacked")
     total, packed = sum(item.file_size for item in items), archive.stat().st_size

@@ -53,7 +53,7 @@ class AudioConfig:
         """Refuse rates and channels that no recording has."""
         if self.sample_rate_hz < 1:
             raise ConfigError(f"sample_rate_hz: expected a positive number, got {self.sample_rate_hz}")
-        if self.channel != "mean" and not self.channel.isdigit():
+        if self.channel != "mean" and not (self.channel.isascii() and self.channel.isdigit()):
             raise ConfigError(f"channel: expected 'mean' or a channel number from 0, got {self.channel!r}")
         if self.highpass is not None and self.highpass.passband_hz >= self.sample_rate_hz / 2:
             raise ConfigError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["read_table", "write_table"]
+
+#: From here on, whole numbers are not told apart by the float64 that checks them (2^53), and from 2^63 on they turn negative.
+_LARGEST = 2.0**53
 
 
 def write_table(path: str | os.PathLike[str], table: pd.DataFrame) -> None:
@@ -35,7 +39,8 @@ def read_table(path: str | os.PathLike[str], schema: Mapping[str, str]) -> pd.Da
     Raises
     ------
     FormatError
-        If the file is missing, its header differs, or a value does not fit its column's type (row and value named).
+        If the file is missing, its header differs, a row has more or fewer values, or a value does not fit its column's type
+        (row and value named).
     """
     import pandas as pd
 
@@ -48,10 +53,24 @@ def read_table(path: str | os.PathLike[str], schema: Mapping[str, str]) -> pd.Da
         raise FormatError(f"{source}: not a readable CSV ({error})") from error
     if list(table.columns) != list(schema):
         raise FormatError(f"{source}: expected the columns {', '.join(schema)}; found {', '.join(map(str, table.columns))}")
+    _refuse_ragged(source, n_columns=len(schema))
     for column, kind in schema.items():
         if kind != "str":
             table[column] = _numbers(source, table[column], kind)
     return table
+
+
+def _refuse_ragged(source: Path, *, n_columns: int) -> None:
+    # pandas fills a row that was cut off, and takes the first of too many values for a row label: all columns shift by one
+    try:
+        with source.open(encoding="utf-8-sig", newline="") as stream:
+            for number, row in enumerate(csv.reader(stream), start=1):
+                if row and len(row) != n_columns:
+                    raise FormatError(
+                        f"{source}: row {number} has {len(row)} values, {n_columns} columns are expected: {row[:3]}"
+                    )
+    except csv.Error as error:
+        raise FormatError(f"{source}: not a readable CSV ({error})") from error
 
 
 def _numbers(source: Path, column: pd.Series, kind: str) -> pd.Series:
@@ -59,7 +78,11 @@ def _numbers(source: Path, column: pd.Series, kind: str) -> pd.Series:
 
     values = pd.to_numeric(column, errors="coerce").astype("float64")
     text = column.str.strip().str.lower()
-    bad = values.isna() & ~text.isin(["nan", ""]) if kind == "float" else values.isna() | (values % 1 != 0)
+    bad = (
+        values.isna() & ~text.isin(["nan", ""])
+        if kind == "float"
+        else values.isna() | (values % 1 != 0) | (values.abs() >= _LARGEST)
+    )
     if bad.any():
         row = int(bad.to_numpy().argmax())
         raise FormatError(f"{source}: row {row + 2}, column {column.name!r}: {column.iloc[row]!r} is not {kind}")

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from functools import partial
 
 from dcase_asd.errors import UsageError
-from dcase_asd.io.atomic import remove_tree
 from dcase_asd.pipeline.jobs import executors
 from dcase_asd.pipeline.lock import stage_lock
 from dcase_asd.pipeline.recipe import RunOptions, make_runner, record_experiment
@@ -50,8 +49,7 @@ def run_recipe(
     # one runner an experiment: a stage's own lock would let a second one replace what the first is reading
     with stage_lock(runner.layout.experiment):
         if not resume:
-            for path in runner.partial_folders():
-                remove_tree(path)
+            runner.forget_partial_work()
         runner.before_work = partial(record_experiment, runner, argv)
         runner.run(plan)
         _print_results(runner)

@@ -17,6 +17,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import partial as partial_call
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -38,9 +39,12 @@ __all__ = [
     "reuse",
     "run_unit",
     "set_marks_aside",
+    "take_over",
 ]
 
 _MARKS, _WORK = ".units", ".work"
+#: Beside the marks: which runner the partial folder belongs to.
+_OWNER = "owner"
 
 
 def _mark(partial: Path, unit: str) -> Path:
@@ -50,28 +54,64 @@ def _mark(partial: Path, unit: str) -> Path:
 def is_done(partial: Path, unit: str, parts: Mapping[str, Any]) -> bool:
     """Return whether a unit with exactly this fingerprint is whole in the partial folder."""
     try:
-        return bool(json.loads(_mark(partial, unit).read_text(encoding="utf-8")) == parts)
+        mark = json.loads(_mark(partial, unit).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
+    owner = _owner(partial)
+    return mark in [{"parts": parts, "runner": runner} for runner in (owner["runner"], owner["earlier"].get(unit)) if runner]
 
 
-def mark_done(partial: Path, unit: str, parts: Mapping[str, Any]) -> None:
-    """Record that a unit is whole."""
-    write_json(_mark(partial, unit), parts)
+def mark_done(partial: Path, unit: str, parts: Mapping[str, Any], *, runner: str | None = None) -> None:
+    """Record that a unit is whole, made for a runner (by default the one that the folder belongs to)."""
+    write_json(_mark(partial, unit), {"parts": parts, "runner": runner or _owner(partial)["runner"]})
+
+
+def take_over(partial: Path, wanted: Mapping[str, Mapping[str, Any]]) -> None:
+    """Make the partial folder this runner's, with the finished units that are wanted.
+
+    Workers of a cluster outlive a runner that was ended. What they write from now on may lie beside what is cleared for doing it
+    again, so their marks count no more. Who made a mark stands in it: a worker on another machine may read old files for a while.
+    """
+    owner = _owner(partial)
+    whole = {name: owner["earlier"].get(name, owner["runner"]) for name, parts in wanted.items() if is_done(partial, name, parts)}
+    runner = f"{platform.node()} {os.getpid()} {os.urandom(8).hex()}"
+    write_json(partial / _MARKS / _OWNER, {"runner": runner, "earlier": whole})
+
+
+def _owner(partial: Path) -> dict[str, Any]:
+    """Return the runner that the folder belongs to, and of each unit that was whole when it began, who made it."""
+    try:
+        return dict(json.loads((partial / _MARKS / _OWNER).read_text(encoding="utf-8")))
+    except (FileNotFoundError, ValueError):
+        return {"runner": "", "earlier": {}}
 
 
 def discard_foreign(partial: Path, wanted: Mapping[str, Mapping[str, Any]]) -> None:
-    """Remove what an interrupted run with other settings left in the partial folder."""
-    keep = {name for name in wanted if is_done(partial, name, wanted[name])}
-    for name in wanted:
-        if name not in keep:
-            _mark(partial, name).unlink(missing_ok=True)
-    known = {_mark(partial, name).name for name in wanted}
-    marks = partial / _MARKS
-    for path in marks.glob("*.json") if marks.is_dir() else []:
-        if path.name not in known:
-            _clear(partial, path.stem.strip("~").replace("~", "/"))
+    """Leave in the partial folder the finished units that are wanted, and nothing else that an interrupted run wrote there.
+
+    Not only marked units: one that was cut short has no mark, and a closing step may have written files of other settings.
+    """
+    whole = {name for name in wanted if is_done(partial, name, wanted[name])}
+    marks = {_mark(partial, name).name for name in whole}
+    for path in (partial / _MARKS).glob("*.json"):
+        if path.name not in marks:
             path.unlink()
+    if "" not in whole:
+        _prune(partial, partial, {tuple(name.split("/")) for name in whole})
+
+
+def _prune(partial: Path, folder: Path, whole: set[tuple[str, ...]]) -> None:
+    """Remove what is below ``folder`` but the units ``whole`` (their paths in parts), marks and work folders."""
+    for path in sorted(folder.iterdir()):
+        place = path.relative_to(partial).parts
+        if place in whole or place in {(_MARKS,), (_WORK,)}:
+            continue
+        if not path.is_dir() or path.is_symlink():
+            path.unlink()
+        elif any(unit[: len(place)] == place for unit in whole):
+            _prune(partial, path, whole)
+        else:
+            remove_tree(path)
 
 
 def reuse(out: Path, partial: Path, unit: str, *, files: Mapping[str, str]) -> bool:
@@ -127,7 +167,7 @@ def job(
 ) -> tuple[Callable[..., str], tuple[Any, ...]]:
     """Return a picklable call that does one unit."""
     plain = replace(context, log=_drop)
-    return run_unit, (stage, plain, unit, partial, dict(parts), log_path)
+    return partial_call(run_unit, runner=_owner(partial)["runner"]), (stage, plain, unit, partial, dict(parts), log_path)
 
 
 def execute(work: Sequence[Any], *, resources: Resources, done: Callable[[str], None]) -> None:
@@ -143,8 +183,10 @@ def executors() -> list[str]:
     return sorted(p.stem for p in (Path(__file__).parent / "executors").glob("*.py") if not p.stem.startswith("_"))
 
 
-def run_unit(stage: Stage, context: Context, unit: Unit, partial: Path, parts: dict[str, Any], log_path: Path) -> str:
-    """Do one unit in this process: clear its folder, run it under its log, mark it done; return its name."""
+def run_unit(
+    stage: Stage, context: Context, unit: Unit, partial: Path, parts: dict[str, Any], log_path: Path, *, runner: str = ""
+) -> str:
+    """Do one unit in this process for a runner: clear its folder, run it under its log, mark it done; return its name."""
     _clear(partial, unit.name)
     out = partial / unit.name
     out.mkdir(parents=True, exist_ok=True)
@@ -169,7 +211,7 @@ def run_unit(stage: Stage, context: Context, unit: Unit, partial: Path, parts: d
             message = f"stage {stage.number} {stage.name}, unit {unit.name}: {type(error).__name__}: {error} (log: {log_path})"
             raise StageError(message) from error
         stream.write(f"# Ended (code 0), elapsed {time.monotonic() - started:.1f} s\n")
-    mark_done(partial, unit.name, parts)
+    mark_done(partial, unit.name, parts, runner=runner)
     return unit.name
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from dcase_asd.errors import ConfigError, UnknownNameError, nearest
@@ -30,8 +31,22 @@ def check_limits(config: Mapping[str, Any]) -> None:
     for place, value, fits, wanted in _ranges(config):
         if not fits:
             raise ConfigError(f"{place}: expected {wanted}, got {value!r}")
+    _refuse_infinite(config)
     _check_names(config)
     _check_systems(config)
+
+
+def _refuse_infinite(value: Any, place: str = "") -> None:
+    """No setting may be NaN or infinite: records hold JSON, and a fingerprint with NaN would never equal itself."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"{place}: expected a finite number, got {value}")
+    below: Iterable[tuple[Any, Any]] = ()
+    if isinstance(value, Mapping):
+        below = value.items()
+    elif isinstance(value, (list, tuple)):
+        below = enumerate(value)
+    for key, item in below:
+        _refuse_infinite(item, f"{place}.{key}" if place else str(key))
 
 
 def _ranges(config: Mapping[str, Any]) -> Iterator[tuple[str, Any, bool, str]]:

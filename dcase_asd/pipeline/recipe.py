@@ -86,7 +86,7 @@ def stage_number(text: str) -> int:
     UsageError
         For anything else; the nearest name is given.
     """
-    if text.isdigit() and int(text) < len(STAGE_NAMES):
+    if text.isascii() and text.isdigit() and int(text) < len(STAGE_NAMES):
         return int(text)
     if text in STAGE_NAMES:
         return STAGE_NAMES.index(text)

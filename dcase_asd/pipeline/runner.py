@@ -126,9 +126,13 @@ class Runner:
             found.append((stage, state))
         return found
 
-    def partial_folders(self) -> list[Path]:
-        """Return where interrupted work of the stages would lie, whether it does or not."""
-        return [_partial(self._out(stage)) for stage in self.stages]
+    def forget_partial_work(self) -> None:
+        """Remove what interrupted runs left; ``LockedError`` if another experiment is just writing features both share."""
+        for stage in self.stages:
+            out = self._out(stage)
+            if _partial(out).is_dir():
+                with stage_lock(out):
+                    remove_tree(_partial(out))
 
     def _out(self, stage: Stage) -> Path:
         return self.layout.folder(stage, self.config, self._records)
@@ -197,6 +201,7 @@ class Runner:
         jobs.bring_marks_back(partial)
         partial.mkdir(parents=True, exist_ok=True)
         (partial / records.RECORD).unlink(missing_ok=True)  # of a commit that was interrupted
+        jobs.take_over(partial, wanted)
         jobs.discard_foreign(partial, wanted)
         old = None if redo else records.read_record(out)
         todo: list[Unit] = []

@@ -30,12 +30,12 @@ def main(recipe: Path, data: Path, stage: str, point: str) -> None:
         original = jobs.mark_done
         seen: list[str] = []
 
-        def mark(partial: Path, unit: str, parts: Any) -> None:
+        def mark(partial: Path, unit: str, parts: Any, **options: Any) -> None:
             if _stage_of(partial) == stage:
                 seen.append(unit)
                 if len(seen) == 2 or unit in ("", "0"):  # the second unit; the only one where there is but one
                     die()
-            original(partial, unit, parts)
+            original(partial, unit, parts, **options)
 
         jobs.mark_done = mark
     elif point == "swap":

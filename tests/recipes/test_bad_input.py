@@ -239,6 +239,9 @@ def test_links_that_lead_nowhere_or_in_circles(place: Path) -> None:
         ("extractors.oe.epochs=0", "epochs >= 1"),
         ("ensembles.both.members=oe_knn", "ensembles.both.members: input should be a valid tuple"),
         ("seeds=3", "seeds: expected a list of whole numbers"),
+        ("extractors.oe.learning_rate=.nan", "extractors.oe.*learning_rate: expected a finite number, got nan"),
+        ("segments.length_s=.inf", "segments.length_s: expected a finite number, got inf"),
+        ("features.channel=²", "channel: expected 'mean' or a channel number"),
         ("nonsense", "neither an option nor an override"),
     ],
 )
@@ -266,6 +269,8 @@ def test_wrong_setting_is_refused_before_any_stage(
         (["--device", "warp"], 2, "--device warp: torch cannot use it here"),
         (["--tag", "../x"], 2, "a plain folder name is needed"),
         (["--seeds", "0,x"], 2, "whole numbers are needed"),
+        (["--seeds", "²"], 2, "whole numbers are needed"),
+        (["--stage", "²"], 2, "unknown stage .*'²'"),
         (["--conf", "other.yaml"], 2, "other.yaml: cannot read the configuration"),
         (["--data_root", "nowhere"], 1, "nowhere does not exist; give --data_root DIR"),
         (["--data_root", "../data", "--stages", "5,6"], 1, "stage 0 raw is missing: no output yet. Run with --stage 0 first"),
@@ -318,6 +323,14 @@ def test_exit_codes_of_the_process(place: Path) -> None:
     failed = tiny.command(place / "recipe", place / "data", "--expdir", str(place / "file" / "exp"))
     assert failed.returncode == 1
     assert failed.stderr.startswith("error: Not a directory")
+
+
+def test_names_that_the_terminal_cannot_show_end_no_run(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = tiny.make_recipe(tmp_path / "recipe ż")
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    ended = tiny.command(recipe, place / "data", "--stop_stage", "0")
+    assert ended.returncode == 0, ended.stderr
+    assert "recipe \\u017c" in ended.stdout
 
 
 def test_run_script_of_an_experiment_runs_from_anywhere(place: Path, tmp_path: Path) -> None:

@@ -50,8 +50,8 @@ def interrupted(monkeypatch: pytest.MonkeyPatch, recipe: Path, data: Path) -> No
     """Stop after every unit of every stage, one run after another."""
     mark = jobs.mark_done
 
-    def once(partial: Path, unit: str, parts: Any) -> None:
-        mark(partial, unit, parts)
+    def once(partial: Path, unit: str, parts: Any, **options: Any) -> None:
+        mark(partial, unit, parts, **options)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(jobs, "mark_done", once)

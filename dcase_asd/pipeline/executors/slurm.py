@@ -72,7 +72,7 @@ def _options(address: str) -> dict[str, Any]:
             raise UsageError(
                 f"--address {address!r}: expected options of the jobs such as partition=gpu,time=120, found {text!r}"
             )
-        found[f"slurm_{name}"] = int(value) if value.isdigit() else value
+        found[f"slurm_{name}"] = int(value) if value.isascii() and value.isdigit() else value
     return found
 
 

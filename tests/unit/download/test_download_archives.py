@@ -88,6 +88,13 @@ def test_a_name_that_stands_twice_is_refused(root):
         unpack(write(root, stream.getvalue()), root / "raw")
 
 
+@pytest.mark.parametrize("name", ["fan//good.wav", "./fan/good.wav"])
+def test_two_names_of_one_file_are_refused_and_nothing_is_written(root, name):
+    with pytest.raises(DataError, match=r"a name that stands twice.*nothing was unpacked"):
+        unpack(write(root, member(name)), root / "raw")
+    assert not tree(root / "raw")
+
+
 def test_an_encrypted_member_is_refused(root):
     content = bytearray(make_zip({"a": b"1"}))
     content[content.index(b"PK\x01\x02") + 8] |= 1

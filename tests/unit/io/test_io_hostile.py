@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
+import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -53,6 +54,23 @@ def test_any_bytes_are_a_table_or_an_error(content: bytes, tmp_path: Path) -> No
         assert list(read_table(tmp_path / "t.csv", {"clip_id": "str"}).columns) == ["clip_id"]
 
 
+@pytest.mark.parametrize(
+    ("rows", "told"),
+    [
+        ("x,a,1,1.0\ny,b,2,2.0\n", "row 2 has 4 values"),  # pandas alone: clip a, and x is a row label
+        ("a,1,1.0\nb,2\n", "row 3 has 2 values"),  # pandas alone: a score that is missing
+        ("a,1e30,1.0\n", "'1e30' is not int"),  # a cast alone: -9223372036854775808
+        ("a,9007199254740993,1.0\n", "'9007199254740993' is not int"),  # a cast alone: ...992
+        ("a" * 200_000 + ",1,1.0\n", "not a readable CSV"),
+    ],
+)
+def test_rows_that_pandas_would_bend_are_refused(rows: str, told: str, tmp_path: Path) -> None:
+    path = tmp_path / "ü b.csv"
+    path.write_text("clip_id,n,score\n" + rows, encoding="utf-8")
+    with pytest.raises(FormatError, match=told):
+        read_table(path, {"clip_id": "str", "n": "int", "score": "float"})
+
+
 @QUICK
 @given(machine=NAMES, section=NAMES, attributes=st.dictionaries(TEXT, TEXT, max_size=3))
 def test_manifest_comes_back(machine: str, section: str, attributes: dict[str, str], tmp_path: Path) -> None:
@@ -90,6 +108,34 @@ def test_any_text_is_a_configuration_or_an_error(text: str, tmp_path: Path) -> N
 LAUGHS = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"{c}: &{c} [{', '.join([f'*{chr(ord(c) - 1)}'] * 9)}]\n" for c in "bcdefghi"
 )
+
+
+def test_number_that_would_take_minutes_to_read_is_refused_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "ü b.yaml"
+    path.write_text("x: 1" + ":1" * 400_000, encoding="utf-8")
+    with pytest.raises(ConfigError, match="line 1: a whole number of 800001 characters"):
+        load_yaml(path)
+
+
+def test_time_for_keys_grows_with_their_number_alone() -> None:
+    """Comparisons of strings are counted, as a clock would depend on the machine."""
+    from dcase_asd import config
+
+    class Key(str):
+        __slots__ = ()
+        compared = 0
+
+        def __eq__(self, other: object) -> bool:
+            Key.compared += 1
+            return str.__eq__(self, other)
+
+        __hash__ = str.__hash__
+
+    node = yaml.compose("{" + ", ".join(f"k{i}: 1" for i in range(2000)) + "}")
+    for key, _ in node.value:
+        key.value = Key(key.value)
+    config._refuse_aliases_and_duplicates(node, "here")
+    assert Key.compared < 2000
 
 
 def test_billion_laughs_are_refused(tmp_path: Path) -> None:

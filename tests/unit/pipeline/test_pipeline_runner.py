@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import fcntl
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,12 +15,13 @@ import pytest
 from toy_stages import Last, Numbers, Sums
 
 from dcase_asd.errors import DataError, LockedError, StageError, StaleInputError
+from dcase_asd.pipeline import runner
 from dcase_asd.pipeline.layout import Layout
 from dcase_asd.pipeline.lock import stage_lock
 from dcase_asd.pipeline.recipe import plan_from
 from dcase_asd.pipeline.runner import Plan, Runner
 from dcase_asd.pipeline.screen import Screen
-from dcase_asd.pipeline.stage import Resources
+from dcase_asd.pipeline.stage import Context, Resources, Unit
 
 VALUES = {"a": 1, "b": 22, "c": 333}
 
@@ -163,6 +168,53 @@ def test_second_runner_is_refused(root: Path) -> None:
         make_runner(root).run(Plan())
 
 
+def test_worker_of_a_runner_that_is_gone_marks_nothing_for_the_next_one(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cluster workers outlive their runner: the next one clears the unit's folder, and the rest that they write is not whole."""
+    run = Numbers.run
+
+    def overtaken(self: Numbers, context: Context, unit: Unit, out: Path, work: Path) -> None:
+        run(self, context, unit, out, work)
+        if unit.name == "unit/b":  # meanwhile another runner begins, and is ended before it comes to this unit
+            with monkeypatch.context() as patch:
+                patch.setattr(Runner, "_run_units", _interrupt)
+                patch.setattr(runner, "stage_lock", lambda _: contextlib.nullcontext())
+                with pytest.raises(KeyboardInterrupt):
+                    make_runner(root).run(Plan())
+            out.mkdir(parents=True)
+            (out / "last.txt").write_text("what is left to write")
+
+    monkeypatch.setattr(Numbers, "run", overtaken)
+    monkeypatch.setattr(Numbers, "finish", _interrupt)  # the first runner ends here
+    with pytest.raises(KeyboardInterrupt):
+        make_runner(root).run(Plan())
+    monkeypatch.undo()
+    make_runner(root).run(Plan())
+    assert files(root)["exp/exp é/3_numbers/unit/b/number.txt"] == "22"
+    assert "exp/exp é/3_numbers/unit/b/last.txt" not in files(root)
+    assert calls(root)["b"] == 2
+
+
+def test_file_system_without_locks_is_named_as_one(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", unknown)
+    with pytest.raises(StageError, match=r"3_numbers\.lock: cannot be locked \(No locks available\).*put --expdir") as refused:
+        make_runner(root).run(Plan())
+    assert not isinstance(refused.value, LockedError)
+
+
+def test_partial_work_of_a_runner_at_work_is_left_alone(root: Path) -> None:
+    """Features are shared by experiments, so the lock of one's own experiment is not enough."""
+    partial = root / "exp" / "exp é" / "3_numbers.partial"
+    partial.mkdir(parents=True)
+    with stage_lock(root / "exp" / "exp é" / "3_numbers"), pytest.raises(LockedError, match=r"process \d+ on"):
+        make_runner(root).forget_partial_work()
+    assert partial.is_dir()
+    make_runner(root).forget_partial_work()
+    assert not partial.exists()
+
+
 def test_processes_give_the_same_files(root: Path, tmp_path: Path) -> None:
     make_runner(root).run(Plan())
     other = tmp_path / "other"
@@ -186,6 +238,18 @@ def test_kill_9_loses_only_the_work_in_flight(root: Path) -> None:
     assert not list((root / "exp/exp é").glob("*.partial"))
 
 
+def test_unit_cut_short_that_is_no_longer_wanted_is_not_committed(root: Path) -> None:
+    """A unit that was never marked leaves nothing behind, nor does a closing step with other settings."""
+    with pytest.raises(DataError):
+        make_runner(root, values={"a": 1, "b": "fail"}).run(Plan())
+    assert (root / "exp/exp é/3_numbers.partial/unit/b/half.txt").is_file()
+    (root / "exp/exp é/3_numbers.partial/title of another run.txt").write_text("left by an interrupted finish")
+    make_runner(root, values={"a": 1}).run(Plan())
+    assert [name for name in files(root) if "3_numbers" in name] == ["exp/exp é/3_numbers/unit/a/number.txt"]
+    assert calls(root)["a"] == 1
+    assert not list((root / "exp/exp é").rglob("unit/b"))
+
+
 @pytest.mark.parametrize("point", ["after_rename_of_old", "partial_with_record"])
 def test_interrupted_commit_is_finished(root: Path, point: str) -> None:
     make_runner(root).run(Plan())
@@ -202,7 +266,7 @@ def test_interrupted_commit_is_finished(root: Path, point: str) -> None:
 
 def test_kill_during_the_commit_does_no_unit_again(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The marks of finished units outlive the check, the hashing and the two renames."""
-    from dcase_asd.pipeline import records, runner
+    from dcase_asd.pipeline import records
 
     for module, name in ((records, "commit_record"), (runner, "_swap")):
         with monkeypatch.context() as patch:
