@@ -91,7 +91,7 @@ def _swap(folder: Path, target: Path) -> None:
             target.rename(aside)
         folder.rename(target)
     finally:
-        if not target.exists():
+        if aside.exists() and not target.exists():
             aside.rename(target)
         remove_tree(aside)
 

@@ -16,6 +16,7 @@ import pytest
 from serving_material import machine
 
 from dcase_asd.errors import DcaseAsdError, FormatError, UsageError
+from dcase_asd.serving.bundle import written
 from dcase_asd.serving.scorer import Scorer
 
 Write = Callable[..., Path]
@@ -241,3 +242,20 @@ def test_of_two_updates_at_once_none_is_lost(name: str, fitted: Scorer, write: W
     assert [one.wait() for one in running] == [0, 0]
     names = Scorer.load(path)._fitted()[2].names
     assert (len(names), set(map(str, new)) <= set(names)) == (14, True)
+
+
+def test_a_first_save_that_fails_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is no old bundle to put back; the search for one hid the reason."""
+
+    rename = Path.rename
+
+    def full(self: Path, target: Path) -> Path:
+        if self.name.endswith(".old"):
+            return rename(self, target)
+        raise OSError(28, "No space left on device", str(self))
+
+    with pytest.raises(OSError, match="No space left"), written(tmp_path / "b") as folder:  # noqa: PT012
+        (folder / "x").write_text("1")
+        monkeypatch.setattr(Path, "rename", full)
+    monkeypatch.undo()
+    assert list(tmp_path.iterdir()) == []
